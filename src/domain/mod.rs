@@ -1,0 +1,34 @@
+//! The session rules of the contract's section 2, PURE: no clock, no randomness, no I/O, no async, no
+//! logging, no serde. The shell loads state, calls [`admit`] and [`decide`], and carries out what
+//! they return without choices of its own. A refusal is a value ([`Code`]); a broken invariant is a
+//! bug and panics with its reason, which the lane catches at the command.
+
+mod admission;
+mod command;
+mod deadline;
+mod decide;
+mod event;
+mod ids;
+mod invariants;
+mod limits;
+mod participant;
+mod result;
+mod rules;
+mod session;
+mod time;
+
+pub use admission::{Admission, Remembered, Request, SessionAction, admit};
+pub use command::{Action, Command, Match, MatchedUser, Message, MessageId, Tier};
+pub use decide::{Context, Decision, Elapsed, State, UserChange, decide, elapse, refuse_attempts};
+pub use event::{
+    Cause, Event, EventKind, ParticipantSnapshot, ParticipantStatistics, Reason, SessionSnapshot,
+    SessionStatistics, TimerKind,
+};
+pub use ids::{ConnectionId, InviteCode, MalformedId, SessionId, TopicId, UserId};
+pub use invariants::{Violation, limit_violations, violations};
+pub use limits::UserLimits;
+pub use participant::{LeaveReason, Participant, ParticipantStatus, Role};
+pub use result::{Code, CommandResult, RejectedUser, ResultOrigin};
+pub use rules::{PublicHostMigration, Rules, StartOn};
+pub use session::{EndReason, Session, SessionKind, SessionStatus, Warning};
+pub use time::{Day, Timestamp};

@@ -1,0 +1,7 @@
+//! The headless worker that owns live conversation sessions. ARCHITECTURE.md has the map.
+
+pub mod clock;
+pub mod domain;
+pub mod kafka;
+pub mod record;
+pub mod store;

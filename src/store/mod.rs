@@ -1,0 +1,274 @@
+//! What a batch loads and saves, as traits: MongoDB is the truth, [`memory`] passes the same contract
+//! suite. A store knows no Kafka and no Avro; its errors say what is certain about a commit.
+
+pub mod memory;
+pub mod mongo;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::domain::{
+    InviteCode, MessageId, Remembered, Session, SessionId, Timestamp, UserId, UserLimits,
+};
+use crate::record::{Origin, OutRecord, TopicPartition};
+
+/// A session as stored, with what the shell keeps beside the rules' state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// The state.
+    pub session: Session,
+    /// Its home partition of `session-command`, set at creation, never changed.
+    pub home: i32,
+    /// Raised by one at every write.
+    pub version: i64,
+}
+
+/// A user's limits as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredUser {
+    /// The limits.
+    pub limits: UserLimits,
+    /// Raised by one at every write; compared at the next.
+    pub version: i64,
+}
+
+/// What the ledger remembers of a judged message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// Under which id.
+    pub id: MessageId,
+    /// Content and first result.
+    pub remembered: Remembered,
+    /// Where the judged record was first read: a forward with the same origin is the same record.
+    pub origin: Origin,
+    /// When it may be forgotten; `None` while its session is kept.
+    pub forget_at: Option<Timestamp>,
+}
+
+/// The evidence that a lane sent a record home: without it a `sw-forward` header counts as absent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Forward {
+    /// Where the record was first read.
+    pub origin: Origin,
+    /// The partition it was sent to.
+    pub home: i32,
+    /// The digest of the message's content.
+    pub fingerprint: [u8; 32],
+}
+
+/// A stored forward and when it may be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardEntry {
+    /// The evidence.
+    pub forward: Forward,
+    /// When it may be forgotten.
+    pub forget_at: Timestamp,
+}
+
+/// The last input record that a batch consumed: how a topic that was made again is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp in milliseconds, -1 where it has none.
+    pub timestamp: i64,
+    /// The CRC-32 of its key and value.
+    pub crc: u32,
+}
+
+/// A lane's document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LanePosition {
+    /// The fence: raised by every owner before it acts.
+    pub epoch: i64,
+    /// The number of the last batch.
+    pub batch: i64,
+    /// The offset to read next; `None`: never read, start at the earliest.
+    pub next: Option<i64>,
+    /// The last batch whose records are all acknowledged by the broker.
+    pub acked: i64,
+    /// The time of the last decision.
+    pub clock: Timestamp,
+    /// The last record consumed.
+    pub last: Option<LastRecord>,
+}
+
+/// What a batch wants to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Messages that may have been judged before.
+    pub ids: Vec<MessageId>,
+    /// Users whose limits matter.
+    pub users: Vec<UserId>,
+    /// Sessions by id.
+    pub sessions: Vec<SessionId>,
+    /// Sessions by invite code.
+    pub invite_codes: Vec<InviteCode>,
+    /// Forwards to be verified.
+    pub forwards: Vec<Forward>,
+}
+
+/// A session that was looked for and exists.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// This lane is its home: the whole state.
+    Here(Arc<StoredSession>),
+    /// Another partition of `session-command` is its home.
+    Elsewhere {
+        /// That partition.
+        home: i32,
+    },
+}
+
+/// What the store knows; what is absent here does not exist.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Judged messages.
+    pub ledger: HashMap<MessageId, LedgerEntry>,
+    /// Users who have used anything.
+    pub users: HashMap<UserId, StoredUser>,
+    /// Sessions asked for by id or found by code.
+    pub sessions: HashMap<SessionId, Found>,
+    /// Which session a code opens.
+    pub invite_codes: HashMap<InviteCode, SessionId>,
+    /// The forwards that a lane really sent.
+    pub forwards: HashSet<Forward>,
+}
+
+/// A session to save.
+#[derive(Clone, Debug)]
+pub struct SessionWrite {
+    /// What was there, compared by version; `None`: the session is new.
+    pub before: Option<Arc<StoredSession>>,
+    /// What shall be there.
+    pub after: Arc<StoredSession>,
+}
+
+/// A user to save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserWrite {
+    /// The user was read: replaced if still at `expected`; `None`: the user is new.
+    Replace {
+        /// The version that was read.
+        expected: Option<i64>,
+        /// The limits that shall be there.
+        limits: UserLimits,
+    },
+    /// The user was not read: places are freed whatever else the user holds.
+    Release {
+        /// Who.
+        user_id: UserId,
+        /// The sessions left.
+        sessions: Vec<SessionId>,
+    },
+}
+
+/// The records of one batch, to be published in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxBatch {
+    /// The batch's number in its lane.
+    pub batch: i64,
+    /// What to publish.
+    pub records: Arc<[OutRecord]>,
+}
+
+/// One batch, whole: everything here is committed by a majority, or nothing.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Where to read on; `None`: still unread.
+    pub next: Option<i64>,
+    /// The last record consumed, ever.
+    pub last: Option<LastRecord>,
+    /// The time of this batch's decisions.
+    pub clock: Timestamp,
+    /// All batches up to this one are acknowledged; their outbox documents go.
+    pub acked: i64,
+    /// New memory.
+    pub ledger: Vec<LedgerEntry>,
+    /// Evidence of forwards.
+    pub forwards: Vec<ForwardEntry>,
+    /// Users, each at most once.
+    pub users: Vec<UserWrite>,
+    /// Sessions, each at most once.
+    pub sessions: Vec<SessionWrite>,
+    /// What to publish, in order; may be empty.
+    pub outbox: Arc<[OutRecord]>,
+}
+
+/// What went wrong at the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing was committed; another writer was in the way. Forget every decision and decide again.
+    #[error("conflict: {reason}")]
+    Conflict {
+        /// Which comparison or key, without payload.
+        reason: String,
+    },
+    /// Nothing was committed: the lane's document is not as this owner left it.
+    #[error("the lane has another owner or position")]
+    Fenced,
+    /// The commit may or may not have happened: fence again and read the position.
+    #[error("the outcome of the commit is unknown: {reason}")]
+    Unknown {
+        /// What the driver said.
+        reason: String,
+    },
+    /// A fault of the database or the way to it; nothing was committed. Wait and try again.
+    #[error("the database is unavailable: {reason}")]
+    Unavailable {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The server refused this very write; nothing was committed. Trying again cannot help.
+    #[error("the database refused: {reason}")]
+    Refused {
+        /// What the server said.
+        reason: String,
+    },
+}
+
+/// The database, for whoever becomes a lane's owner.
+pub trait Store: Send + Sync + 'static {
+    /// The handle that only the lane's owner has.
+    type Lane: LaneStore;
+
+    /// Makes the caller the owner of `lane`: ends what an earlier owner left open, raises the epoch
+    /// with majority (no older transaction can commit after that), and reads the position.
+    /// `home`: the partition of `session-command` this lane is the home of; `None` for other topics.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] only, to be tried again.
+    fn fence(
+        &self,
+        lane: &TopicPartition,
+        home: Option<i32>,
+    ) -> impl Future<Output = Result<(Self::Lane, LanePosition), Error>> + Send;
+}
+
+/// One lane's view of the database, as long as nobody else fences the lane.
+pub trait LaneStore: Send + 'static {
+    /// Reads what a batch wants to know, majority-committed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Refused`].
+    fn load(&self, ask: &Ask) -> impl Future<Output = Result<Loaded, Error>> + Send;
+
+    /// Commits a batch in one transaction with the lane's compare-and-set and returns its number.
+    ///
+    /// # Errors
+    /// Any [`Error`]; only after [`Error::Unknown`] is it uncertain whether it happened.
+    fn commit(&mut self, commit: &Commit) -> impl Future<Output = Result<i64, Error>> + Send;
+
+    /// The batches after `acked`, in order: what a new owner publishes again.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    fn outbox(&self, acked: i64) -> impl Future<Output = Result<Vec<OutboxBatch>, Error>> + Send;
+
+    /// The next deadline of every session at home here that has not ended.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    fn deadlines(&self) -> impl Future<Output = Result<Vec<(SessionId, Timestamp)>, Error>> + Send;
+}
