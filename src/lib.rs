@@ -5,3 +5,4 @@ pub mod domain;
 pub mod kafka;
 pub mod record;
 pub mod store;
+pub mod wire;

@@ -64,6 +64,33 @@ impl FromStr for Origin {
     }
 }
 
+/// The topics as they are called in the broker (after `topics.<name>` renames).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicNames {
+    /// `match-found`
+    pub match_found: Arc<str>,
+    /// `session-command`
+    pub session_command: Arc<str>,
+    /// `session-event`
+    pub session_event: Arc<str>,
+    /// `session-command-result`
+    pub session_command_result: Arc<str>,
+    /// `session-dead-letter`
+    pub session_dead_letter: Arc<str>,
+}
+
+impl Default for TopicNames {
+    fn default() -> Self {
+        Self {
+            match_found: "match-found".into(),
+            session_command: "session-command".into(),
+            session_event: "session-event".into(),
+            session_command_result: "session-command-result".into(),
+            session_dead_letter: "session-dead-letter".into(),
+        }
+    }
+}
+
 /// A header: its name and its bytes (`None` is Kafka's null value).
 pub type Header = (String, Option<Vec<u8>>);
 
