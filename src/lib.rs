@@ -1,8 +1,11 @@
 //! The headless worker that owns live conversation sessions. ARCHITECTURE.md has the map.
 
 pub mod clock;
+#[cfg(test)]
+mod documents;
 pub mod domain;
 pub mod kafka;
 pub mod record;
+pub mod settings;
 pub mod store;
 pub mod wire;
