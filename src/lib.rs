@@ -4,8 +4,10 @@ pub mod clock;
 #[cfg(test)]
 mod documents;
 pub mod domain;
+pub mod http;
 pub mod kafka;
 pub mod record;
 pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
