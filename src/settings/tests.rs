@@ -285,7 +285,6 @@ fn contract_6_all_faults_are_reported_at_once() {
         ("kafka.properties.acks", "1"),
         ("kafka.properties.group.id", "g"),
         ("log.format", "xml"),
-        ("log.format", "xml"),
     ]);
     flags.config = Some(file.0.clone());
     let variables = environment(&[
@@ -301,7 +300,6 @@ fn contract_6_all_faults_are_reported_at_once() {
     faults.toml line 4: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`; mend the TOML
     kafka. (faults.toml line 4): is no setting; did you mean kafka.groupId? If not, remove it
     http.auth.jwtSecret (SESSION_WORKER__HTTP__AUTH__JWT_SECRET_FILE): cannot read /does/not/exist: No such file or directory (os error 2); name a readable file that holds the secret
-    log.format (--set log.format): is given twice; give it once
     kafka.brokers (faults.toml line 2): names no broker; give at least one host:port
     kafka.groupId (faults.toml line 3): is a list; give a single value
     http.listen (SESSION_WORKER__HTTP__LISTEN): `here` is not an address to listen on; write address:port, e.g. 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080
