@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod domain;
 pub mod kafka;
+pub mod lane;
 pub mod record;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

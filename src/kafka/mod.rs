@@ -1,6 +1,10 @@
 //! Kafka's two ends as traits that lanes see, and their librdkafka implementations. Knows no schema,
 //! no rule and no database; positions come in from outside, committed offsets are only a lag gauge.
 
+mod partitioner;
+
+pub use partitioner::partition_of;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,8 +75,14 @@ pub trait Publisher: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Delivery`]: the producer is being rebuilt, nothing of this call counts as sent.
-    fn send(&self, records: Arc<[OutRecord]>) -> impl Future<Output = Result<Receipt, Error>> + Send;
+    fn send(
+        &self,
+        records: Arc<[OutRecord]>,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
     /// Resolves when a new producer is up after a failed delivery.
     fn recovered(&self) -> impl Future<Output = ()> + Send;
+
+    /// The largest record, framing included, that the broker takes on `topic`.
+    fn max_record_bytes(&self, topic: &str) -> usize;
 }

@@ -282,7 +282,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// One lane's view of the database, as long as nobody else fences the lane.
-pub trait LaneStore: Send + 'static {
+pub trait LaneStore: Send + Sync + 'static {
     /// Reads what a batch wants to know, majority-committed.
     ///
     /// # Errors
