@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod jobs;
 pub mod kafka;
 pub mod lane;
 pub mod record;

@@ -17,5 +17,7 @@ pub mod names {
     pub const LAG_RECORDS: &str = "session_worker_lag_records";
     pub const BATCH_SPLITS: &str = "session_worker_batch_splits_total";
     pub const REPUBLISHED: &str = "session_worker_republished_total";
+    pub const JOB_RUNS: &str = "session_worker_job_runs_total";
+    pub const TIMERS_MISSING: &str = "session_worker_timers_missing_total";
     pub const TIMERS_PARKED: &str = "session_worker_timers_parked_total";
 }

@@ -157,6 +157,14 @@ impl Meter {
         );
     }
 
+    /// A sweep found `missing` deadlines that the heap did not have.
+    pub(super) fn swept(&self, missing: usize) {
+        metrics::counter!(names::TIMERS_MISSING).increment(missing as u64);
+        if missing > 0 {
+            tracing::error!(lane = %self.lane, missing, "deadlines were missing from the heap");
+        }
+    }
+
     /// The position does not fit the log.
     pub(super) fn adrift(&self, position: &LanePosition, why: &'static str) {
         tracing::error!(

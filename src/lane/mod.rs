@@ -81,4 +81,6 @@ pub struct Shared<S, P, C> {
     pub bounds: Bounds,
     /// What lanes say of themselves.
     pub board: StatusBoard,
+    /// Raised by the sweep: every lane compares its heap with the stored deadlines.
+    pub sweeps: tokio::sync::watch::Sender<u64>,
 }

@@ -104,6 +104,7 @@ pub struct Lane<S: Store, L, P, C> {
     /// Nothing that needs what failed is tried before this instant.
     held_until: Option<Instant>,
     intake_held_until: Option<Instant>,
+    sweeps: tokio::sync::watch::Receiver<u64>,
     adrift: bool,
     look_again_at: Option<Instant>,
 }
@@ -151,6 +152,7 @@ where
             faults: 0,
             held_until: None,
             intake_held_until: None,
+            sweeps: shared.sweeps.subscribe(),
             adrift: false,
             look_again_at: None,
             name,
@@ -280,9 +282,31 @@ where
                     }
                 }
             },
+            Ok(()) = self.sweeps.changed() => self.sweep().await,
             () = tokio::time::sleep_until(wake) => {}
         }
         None
+    }
+
+    /// Compares the heap with the stored deadlines: what is missing there is a bug, counted and mended.
+    async fn sweep(&mut self) {
+        let (true, true, Some(owner)) = (self.is_started(), self.home.is_some(), &self.owner)
+        else {
+            return;
+        };
+        match owner.deadlines().await {
+            Ok(stored) => {
+                let missing = stored
+                    .iter()
+                    .filter(|(id, at)| self.timers.set(id, Some(*at)))
+                    .count();
+                self.meter.swept(missing);
+            }
+            Err(error) => {
+                self.meter
+                    .failed("sweep", &error, disposition::of_store(&error));
+            }
+        }
     }
 
     fn acknowledged(&mut self) {

@@ -14,27 +14,25 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Sets the deadline of a session; `None` takes it out.
-    pub(super) fn set(&mut self, id: &SessionId, deadline: Option<Timestamp>) {
-        match deadline {
+    /// Sets the deadline of a session; `None` takes it out. Says whether that changes anything.
+    pub(super) fn set(&mut self, id: &SessionId, deadline: Option<Timestamp>) -> bool {
+        let before = match deadline {
             Some(at) => {
-                if self.current.insert(id.clone(), at) != Some(at) {
+                let before = self.current.insert(id.clone(), at);
+                if before != Some(at) {
                     self.heap.push(Reverse((at, id.clone())));
                 }
+                before
             }
-            None => {
-                self.current.remove(id);
-            }
-        }
+            None => self.current.remove(id),
+        };
         // Entries that no longer count are dropped when they surface; a rebuild bounds them when
         // sessions end long before their deadlines.
         if self.heap.len() > 1024 && self.heap.len() > 4 * self.current.len() {
-            self.heap = self
-                .current
-                .iter()
-                .map(|(id, at)| Reverse((*at, id.clone())))
-                .collect();
+            let current = self.current.iter();
+            self.heap = current.map(|(id, at)| Reverse((*at, id.clone()))).collect();
         }
+        before != deadline
     }
 
     /// The earliest deadline.
