@@ -125,7 +125,11 @@ pub struct Codec {
 impl Codec {
     /// Makes a codec that writes with `ids` and looks writer schemas up at `source`.
     pub fn new(topics: TopicNames, ids: OutputIds, source: Arc<dyn SchemaSource>) -> Self {
-        Self { topics, ids, source }
+        Self {
+            topics,
+            ids,
+            source,
+        }
     }
 
     /// Looks up the writer schemas of `records` that are not known yet.
