@@ -1,9 +1,19 @@
 //! Kafka's two ends as traits that lanes see, and their librdkafka implementations. Knows no schema,
 //! no rule and no database; positions come in from outside, committed offsets are only a lag gauge.
 
+mod admin;
+mod consumer;
+mod health;
 mod partitioner;
+mod producer;
+mod settings;
+pub mod topics;
 
-pub use partitioner::partition_of;
+pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
+pub use self::health::Health;
+pub use self::partitioner::partition_of;
+pub use self::producer::{KafkaPublisher, Producer, record_bytes};
+pub use self::settings::{Settings, SetupError};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -39,6 +49,10 @@ pub enum Error {
     /// The partition was taken away.
     #[error("the partition was revoked")]
     Revoked,
+    /// The position is not in the log: older than its first record or beyond its end. Stands until
+    /// [`Log::seek`]; waiting does not help.
+    #[error("the position is outside the log")]
+    OutOfRange,
 }
 
 /// One input partition, read by one lane.
@@ -82,7 +96,4 @@ pub trait Publisher: Send + Sync + 'static {
 
     /// Resolves when a new producer is up after a failed delivery.
     fn recovered(&self) -> impl Future<Output = ()> + Send;
-
-    /// The largest record, framing included, that the broker takes on `topic`.
-    fn max_record_bytes(&self, topic: &str) -> usize;
 }
