@@ -19,5 +19,6 @@ pub mod names {
     pub const REPUBLISHED: &str = "session_worker_republished_total";
     pub const JOB_RUNS: &str = "session_worker_job_runs_total";
     pub const TIMERS_MISSING: &str = "session_worker_timers_missing_total";
+    pub const REBALANCES: &str = "session_worker_rebalances_total";
     pub const TIMERS_PARKED: &str = "session_worker_timers_parked_total";
 }

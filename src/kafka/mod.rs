@@ -83,7 +83,7 @@ pub trait Log: Send + 'static {
 /// Resolves when every record of one `send` is acknowledged by all in-sync replicas.
 pub type Receipt = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// The output, shared by the lanes of a process.
+/// One lane's way to the output.
 pub trait Publisher: Send + Sync + 'static {
     /// Hands `records` over, in order and behind everything handed over before by this caller.
     ///
@@ -96,4 +96,7 @@ pub trait Publisher: Send + Sync + 'static {
 
     /// Resolves when a new producer is up after a failed delivery.
     fn recovered(&self) -> impl Future<Output = ()> + Send;
+
+    /// The largest record that `topic` takes, as [`record_bytes`] counts.
+    fn max_record_bytes(&self, topic: &str) -> usize;
 }

@@ -353,6 +353,10 @@ impl Publisher for KafkaPublisher {
         self.hand_over(records)
     }
 
+    fn max_record_bytes(&self, topic: &str) -> usize {
+        Self::max_record_bytes(self, topic)
+    }
+
     async fn recovered(&self) {
         let mut current = self.shared.current.subscribe();
         let up = current

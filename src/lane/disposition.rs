@@ -52,6 +52,7 @@ pub fn of_kafka(error: &kafka::Error) -> Disposition {
     match error {
         kafka::Error::Unavailable { .. } => Disposition::Wait,
         kafka::Error::Delivery { .. } => Disposition::Republish,
+        kafka::Error::OutOfRange => Disposition::Restart,
         kafka::Error::Revoked => Disposition::End,
     }
 }

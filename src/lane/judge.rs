@@ -11,6 +11,7 @@ use crate::domain::{
     Remembered, Request, Rules, Session, SessionId, State, Timestamp, UserChange, UserId,
     UserLimits, admit, decide, elapse, refuse_attempts,
 };
+use crate::kafka::record_bytes;
 use crate::record::{Origin, OutRecord, TopicPartition};
 use crate::store::{
     Ask, Forward, ForwardEntry, Found, LedgerEntry, Loaded, SessionWrite, StoredSession, UserWrite,
@@ -751,8 +752,7 @@ impl Batch<'_, '_> {
 /// Cuts headers until `record` fits the broker's maximum: only a sender's own headers, travelling along,
 /// can make it too large, and a record that the broker never takes would hold its lane for ever.
 fn fitted(mut record: OutRecord, max: usize) -> OutRecord {
-    const FRAMING: usize = 512;
-    while record.size() + FRAMING + 16 * record.headers.len() > max {
+    while record_bytes(&record) > max {
         let largest = record
             .headers
             .iter()

@@ -8,18 +8,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use rand::Rng;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::kafka::{Log, Publisher};
+use crate::kafka::{Assignments, Log, PartitionLog, Publisher, Start};
 use crate::record::TopicPartition;
 use crate::store::Store;
+use crate::telemetry::names;
 
 use super::run::{Fenced, Lane, home_of_lane};
 use super::{Phase, Shared};
+
+/// How long an assignment waits for the database before it holds a lane back.
+const FENCE: Duration = Duration::from_secs(5);
+/// How long a revoked lane may take to finish what is in flight.
+const DRAIN: Duration = Duration::from_secs(5);
 
 struct Running {
     stop: CancellationToken,
@@ -28,10 +34,11 @@ struct Running {
 
 /// The lanes of one process.
 pub struct Lanes<S: Store, P, C> {
-    shared: Arc<Shared<S, P, C>>,
+    shared: Arc<Shared<S, C>>,
+    /// Gives each lane its own way to the output.
+    publishers: Box<dyn Fn() -> P + Send + Sync>,
     fenced: Mutex<BTreeMap<TopicPartition, Fenced<S::Lane>>>,
     running: Mutex<BTreeMap<TopicPartition, Running>>,
-    stop: CancellationToken,
     /// Cancelled when a lane dies of a bug.
     fatal: CancellationToken,
 }
@@ -42,68 +49,67 @@ where
     P: Publisher,
     C: Clock,
 {
-    /// No lane yet. `stop` ends waiting for the database; `fatal` is cancelled when a lane dies of a
-    /// bug, and the process shall end.
+    /// No lane yet. `fatal` is cancelled when a lane dies of a bug, and the process shall end.
     pub fn new(
-        shared: Arc<Shared<S, P, C>>,
-        stop: CancellationToken,
+        shared: Arc<Shared<S, C>>,
+        publishers: Box<dyn Fn() -> P + Send + Sync>,
         fatal: CancellationToken,
     ) -> Self {
         Self {
             shared,
+            publishers,
             fenced: Mutex::default(),
             running: Mutex::default(),
-            stop,
             fatal,
         }
     }
 
-    /// Becomes the owner of `lanes` and says where each is to be read from (`None`: the earliest
-    /// record). Waits for the database as long as it takes; after a stop, what is not fenced is left out.
-    pub async fn fence(&self, lanes: Vec<TopicPartition>) -> Vec<(TopicPartition, Option<i64>)> {
-        let fenced = join_all(lanes.into_iter().map(|lane| self.fence_one(lane))).await;
-        let mut held = self.fenced.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut positions = Vec::new();
-        for (lane, fenced) in fenced.into_iter().flatten() {
-            positions.push((lane.clone(), fenced.read_from()));
-            held.insert(lane, fenced);
-        }
-        positions
+    /// Becomes the owner of `lanes` and says where each is to be read from. A lane that the database
+    /// does not give within [`FENCE`] is held back, and fences itself when it runs.
+    async fn fence(&self, lanes: Vec<TopicPartition>) -> Vec<(TopicPartition, Start)> {
+        join_all(lanes.into_iter().map(|lane| self.fence_one(lane))).await
     }
 
-    async fn fence_one(&self, lane: TopicPartition) -> Option<(TopicPartition, Fenced<S::Lane>)> {
+    async fn fence_one(&self, lane: TopicPartition) -> (TopicPartition, Start) {
+        self.shared.board.note(&lane, Phase::Starting);
         let home = home_of_lane(&self.shared.topics.session_command, &lane);
-        let mut attempt = 0u32;
-        loop {
-            self.shared.board.note(&lane, Phase::Starting);
-            match self.shared.store.fence(&lane, home).await {
-                Ok((store, position)) => return Some((lane, Fenced { store, position })),
-                Err(error) => {
-                    if attempt == 0 {
-                        tracing::warn!(lane = %lane, error = %error, "cannot fence the lane yet");
-                    }
-                }
+        let fenced = tokio::time::timeout(FENCE, self.shared.store.fence(&lane, home)).await;
+        let start = match fenced {
+            Ok(Ok((store, position))) => {
+                let fenced = Fenced { store, position };
+                let start = fenced.read_from().map_or(Start::Earliest, Start::At);
+                let mut held = self.fenced.lock().unwrap_or_else(PoisonError::into_inner);
+                held.insert(lane.clone(), fenced);
+                start
             }
-            attempt += 1;
-            let most = 100u64 << attempt.min(5);
-            let wait = Duration::from_millis(rand::rng().random_range(most / 2..=most));
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return None,
-                () = tokio::time::sleep(wait) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(lane = %lane, error = %error, "lane cannot be fenced yet");
+                Start::Held
             }
-        }
+            Err(_) => {
+                tracing::warn!(lane = %lane, "lane cannot be fenced in time");
+                Start::Held
+            }
+        };
+        (lane, start)
     }
 
-    /// Starts the lane of a partition that is now read from where [`Lanes::fence`] said.
-    pub fn start<L: Log>(&self, name: TopicPartition, log: L) {
+    /// Starts the lane of a partition that is now read from where `fence` said.
+    fn start<L: Log>(&self, name: TopicPartition, log: L) {
         let fenced = self
             .fenced
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&name);
         let seed = rand::rng().random();
-        let lane = Lane::new(name.clone(), Arc::clone(&self.shared), fenced, log, seed);
+        let lane = Lane::new(
+            name.clone(),
+            Arc::clone(&self.shared),
+            fenced,
+            log,
+            (self.publishers)(),
+            seed,
+        );
         let stop = CancellationToken::new();
         let (fatal, child, label) = (self.fatal.clone(), stop.clone(), name.clone());
         let task = tokio::spawn(async move {
@@ -125,7 +131,7 @@ where
 
     /// Stops lanes and joins them, each finishing what is in flight, for at most `bound`; what is not
     /// done by then is dropped, and the next owner goes on from the database.
-    pub async fn stop(&self, lanes: &[TopicPartition], bound: Duration) {
+    async fn stop(&self, lanes: &[TopicPartition], bound: Duration) {
         let stopping: Vec<_> = {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             let mut fenced = self.fenced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,14 +162,31 @@ where
         }))
         .await;
     }
+}
 
-    /// The partitions whose lanes run.
-    pub fn running(&self) -> Vec<TopicPartition> {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
+impl<S, P, C> Assignments for Lanes<S, P, C>
+where
+    S: Store,
+    P: Publisher,
+    C: Clock,
+{
+    fn assigned(&self, lanes: Vec<TopicPartition>) -> BoxFuture<'_, Vec<(TopicPartition, Start)>> {
+        metrics::counter!(names::REBALANCES, "kind" => "assign").increment(1);
+        tracing::info!(lanes = lanes.len(), "partitions were assigned");
+        Box::pin(self.fence(lanes))
+    }
+
+    fn started(&self, logs: Vec<PartitionLog>) {
+        for log in logs {
+            self.start(log.lane().clone(), log);
+        }
+    }
+
+    fn revoked(&self, lanes: Vec<TopicPartition>, lost: bool) -> BoxFuture<'_, ()> {
+        let kind = if lost { "lost" } else { "revoke" };
+        metrics::counter!(names::REBALANCES, "kind" => kind).increment(1);
+        tracing::info!(lanes = lanes.len(), lost, "partitions were revoked");
+        let bound = if lost { Duration::ZERO } else { DRAIN };
+        Box::pin(async move { self.stop(&lanes, bound).await })
     }
 }

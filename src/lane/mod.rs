@@ -60,11 +60,9 @@ impl Default for Bounds {
 }
 
 /// What all lanes of a process share.
-pub struct Shared<S, P, C> {
+pub struct Shared<S, C> {
     /// The database.
     pub store: Arc<S>,
-    /// The output.
-    pub publisher: Arc<P>,
     /// The database's clock.
     pub clock: Arc<C>,
     /// Decoding and encoding.

@@ -71,7 +71,7 @@ pub enum Ending {
 pub struct Lane<S: Store, L, P, C> {
     name: TopicPartition,
     home: Option<i32>,
-    shared: Arc<Shared<S, P, C>>,
+    shared: Arc<Shared<S, C>>,
     log: L,
     meter: Meter,
     rng: StdRng,
@@ -81,6 +81,8 @@ pub struct Lane<S: Store, L, P, C> {
     position: LanePosition,
     /// Outbox and deadlines are in memory.
     loaded: bool,
+    /// The log stands where the position says.
+    placed: bool,
     /// The position was compared with the log's bounds.
     checked: bool,
     /// The last record of an earlier batch, to be compared when it is read again.
@@ -116,16 +118,19 @@ where
     P: Publisher,
     C: Clock,
 {
-    /// A lane for the partition `name` that `fenced` owns, reading `log`. `seed`: of the generator
+    /// A lane for the partition `name` that `fenced` owns, reading `log` from
+    /// [`Fenced::read_from`]; without `fenced` the log is placed once the lane is fenced. `seed`: of the generator
     /// behind invite codes and jitter; from the operating system except in a simulation.
     pub fn new(
         name: TopicPartition,
-        shared: Arc<Shared<S, P, C>>,
+        shared: Arc<Shared<S, C>>,
         fenced: Option<Fenced<S::Lane>>,
         log: L,
+        publisher: P,
         seed: [u8; 32],
     ) -> Self {
         let home = home_of_lane(&shared.topics.session_command, &name);
+        let placed = fenced.is_some();
         let (owner, position) = match fenced {
             Some(fenced) => (Some(fenced.store), fenced.position),
             None => (None, unread()),
@@ -137,12 +142,13 @@ where
             rng: StdRng::from_seed(seed),
             owner,
             position,
+            placed,
             loaded: false,
             checked: false,
             unverified: position.last,
             cache: Cache::new(shared.bounds.cached_sessions),
             timers: Timers::default(),
-            window: Window::new(Arc::clone(&shared.publisher)),
+            window: Window::new(publisher),
             last_published: 0,
             acknowledge_at: None,
             undecoded: Vec::new(),
@@ -268,18 +274,16 @@ where
                 Err(error) => {
                     let disposition = disposition::of_kafka(&error);
                     self.meter.failed("read", &error, disposition);
-                    match disposition {
-                        Disposition::End => return Some(Ending::Revoked),
-                        Disposition::DecideAgain
-                        | Disposition::Split
-                        | Disposition::Wait
-                        | Disposition::Restart
-                        | Disposition::Republish => {
-                            // The log may have been made again meanwhile: compare before going on.
-                            self.checked = false;
-                            self.hold();
-                        }
+                    if disposition == Disposition::End {
+                        return Some(Ending::Revoked);
                     }
+                    if disposition == Disposition::Restart {
+                        self.owner = None;
+                        self.placed = false;
+                    }
+                    // The log may have been made again meanwhile: compare before going on.
+                    self.checked = false;
+                    self.hold();
                 }
             },
             Ok(()) = self.sweeps.changed() => self.sweep().await,
@@ -395,7 +399,7 @@ where
     async fn become_owner(&mut self) -> Result<(), StartFault> {
         let fenced = self.shared.store.fence(&self.name, self.home).await;
         let (store, position) = fenced.map_err(StartFault::Store)?;
-        if position.next != self.position.next {
+        if !self.placed || position.next != self.position.next {
             // Another owner, or an unknown commit, has moved the lane: what was read ahead goes on
             // only if it begins where the lane stands.
             let next = position.next.unwrap_or(i64::MIN);
@@ -406,11 +410,12 @@ where
                 .front()
                 .map(|item| &item.record)
                 .or(self.undecoded.first());
-            if first.map(|record| Some(record.offset)) != Some(position.next) {
+            if !self.placed || first.map(|record| Some(record.offset)) != Some(position.next) {
                 self.items.clear();
                 self.undecoded.clear();
                 let from = position.last.map(|last| last.offset).or(position.next);
                 self.log.seek(from).await.map_err(StartFault::Kafka)?;
+                self.placed = true;
                 self.unverified = position.last;
             }
         }
@@ -566,6 +571,7 @@ where
         count: usize,
     ) -> Result<Plan, crate::store::Error> {
         let shared = Arc::clone(&self.shared);
+        let publisher = self.window.publisher();
         let bench = Bench {
             lane: &self.name,
             home: self.home,
@@ -575,7 +581,7 @@ where
             group: &shared.group,
             now,
             outbox_bytes: shared.bounds.outbox_bytes,
-            record_bytes: &|topic| shared.publisher.max_record_bytes(topic),
+            record_bytes: &|topic| publisher.max_record_bytes(topic),
         };
         let items = &self.items.as_slices().0[..count];
         let ask = judge::ask(&bench, &self.cache, items, due);

@@ -17,7 +17,7 @@ struct Sent {
 
 /// The window of one lane.
 pub(super) struct Window<P> {
-    publisher: Arc<P>,
+    publisher: P,
     sent: VecDeque<Sent>,
     /// All batches up to this one need no publishing any more.
     acked: i64,
@@ -25,7 +25,8 @@ pub(super) struct Window<P> {
 }
 
 impl<P: Publisher> Window<P> {
-    pub(super) fn new(publisher: Arc<P>) -> Self {
+    /// A window on a lane's own way to the output.
+    pub(super) fn new(publisher: P) -> Self {
         Self {
             publisher,
             sent: VecDeque::new(),
@@ -61,6 +62,11 @@ impl<P: Publisher> Window<P> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty()
+    }
+
+    /// The lane's way to the output.
+    pub(super) fn publisher(&self) -> &P {
+        &self.publisher
     }
 
     pub(super) fn acked(&self) -> i64 {

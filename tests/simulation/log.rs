@@ -1,7 +1,6 @@
 //! Kafka as the simulation has it: partitions as vectors, records appended and read in order, and two
 //! ends that can be made to fail on a seed's schedule.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -151,60 +150,87 @@ impl Log for SimLog {
     fn report(&mut self, _next: i64) {}
 }
 
-/// One process's producer.
-pub struct SimPublisher {
-    broker: Broker,
-    rng: Mutex<RefCell<StdRng>>,
-    /// How likely a delivery fails, in 1,000.
-    failures: u32,
-    generation: Arc<AtomicU64>,
+/// One process's producer: when it fails, all its lanes have to send again.
+pub struct SimProducer {
+    inner: Arc<Producer>,
 }
 
-impl SimPublisher {
+struct Producer {
+    broker: Broker,
+    rng: Mutex<StdRng>,
+    /// How likely a delivery fails, in 1,000.
+    failures: u32,
+    generation: AtomicU64,
+}
+
+impl SimProducer {
     /// A producer that fails on `seed`'s schedule.
     pub fn new(broker: Broker, seed: u64, failures: u32) -> Self {
-        Self {
+        let rng = Mutex::new(StdRng::seed_from_u64(seed));
+        let inner = Producer {
             broker,
-            rng: Mutex::new(RefCell::new(StdRng::seed_from_u64(seed))),
+            rng,
             failures,
-            generation: Arc::default(),
+            generation: AtomicU64::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
         }
     }
 
+    /// A lane's way to it.
+    pub fn publisher(&self) -> SimPublisher {
+        let seen = AtomicU64::new(self.inner.generation.load(Ordering::Relaxed));
+        SimPublisher {
+            inner: Arc::clone(&self.inner),
+            seen,
+        }
+    }
+}
+
+/// A lane's way to its process's producer.
+pub struct SimPublisher {
+    inner: Arc<Producer>,
+    seen: AtomicU64,
+}
+
+impl Producer {
     fn draw(&self, below: u32) -> u32 {
-        self.rng
-            .lock()
-            .expect("publisher")
-            .borrow_mut()
-            .random_range(0..below)
+        self.rng.lock().expect("publisher").random_range(0..below)
+    }
+}
+
+fn failed() -> Error {
+    Error::Delivery {
+        reason: "simulated".to_owned(),
     }
 }
 
 impl Publisher for SimPublisher {
     async fn send(&self, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
-        let failed = || Error::Delivery {
-            reason: "simulated".to_owned(),
-        };
-        let generation = self.generation.load(Ordering::Relaxed);
+        let inner = Arc::clone(&self.inner);
+        let generation = self.seen.load(Ordering::Relaxed);
+        if inner.generation.load(Ordering::Relaxed) != generation {
+            return Err(failed());
+        }
         // A failing delivery appends nothing, a part, or everything: the lost answer looks the same.
-        let fails = self.draw(1000) < self.failures;
-        let appended = if fails {
-            usize::try_from(self.draw(u32::try_from(records.len()).expect("small batches") + 1))
-                .expect("small batches")
-        } else {
-            records.len()
-        };
-        for record in &records[..appended] {
-            self.broker.append(record);
+        let fails = inner.draw(1000) < inner.failures;
+        let all = u32::try_from(records.len()).expect("small batches");
+        let appended = if fails { inner.draw(all + 1) } else { all };
+        for record in records
+            .iter()
+            .take(usize::try_from(appended).expect("small batches"))
+        {
+            inner.broker.append(record);
         }
-        let delay = Duration::from_millis(u64::from(self.draw(30)));
-        let current = Arc::clone(&self.generation);
         if fails {
-            current.fetch_add(1, Ordering::Relaxed);
+            inner.generation.fetch_add(1, Ordering::Relaxed);
         }
+        let delay = Duration::from_millis(u64::from(inner.draw(30)));
         Ok(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            if current.load(Ordering::Relaxed) == generation {
+            let current = inner.generation.load(Ordering::Relaxed);
+            if current == generation {
                 Ok(())
             } else {
                 Err(failed())
@@ -214,6 +240,10 @@ impl Publisher for SimPublisher {
 
     async fn recovered(&self) {
         tokio::time::sleep(Duration::from_millis(50)).await;
+        self.seen.store(
+            self.inner.generation.load(Ordering::Relaxed),
+            Ordering::Relaxed,
+        );
     }
 
     fn max_record_bytes(&self, _topic: &str) -> usize {

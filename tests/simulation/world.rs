@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::{Faults, SimClock, SimStore};
 use crate::learners::Learners;
-use crate::log::{Broker, SimLog, SimPublisher};
+use crate::log::{Broker, SimLog, SimProducer};
 use crate::outputs;
 
 const PARTITIONS: i32 = 3;
@@ -58,12 +58,17 @@ impl SchemaSource for NoRegistry {
     }
 }
 
-type SimShared = Shared<SimStore, SimPublisher, SimClock>;
+type SimShared = Shared<SimStore, SimClock>;
 
 struct Owner {
     stop: CancellationToken,
     revoked: Arc<AtomicBool>,
     task: JoinHandle<()>,
+}
+
+struct Process {
+    shared: Arc<SimShared>,
+    producer: SimProducer,
 }
 
 struct World {
@@ -72,7 +77,7 @@ struct World {
     broker: Broker,
     store: MemoryStore,
     topics: TopicNames,
-    processes: Vec<Arc<SimShared>>,
+    processes: Vec<Process>,
     clock: Arc<SimClock>,
     owners: BTreeMap<TopicPartition, Owner>,
 }
@@ -129,7 +134,7 @@ impl World {
         world
     }
 
-    fn process(&mut self) -> Arc<SimShared> {
+    fn process(&mut self) -> Process {
         let ids = OutputIds {
             event: 1,
             result: 2,
@@ -137,7 +142,8 @@ impl World {
         };
         let (store_seed, publisher_seed) = (self.rng.random(), self.rng.random());
         let failures = self.plan.delivery_failures;
-        Arc::new(Shared {
+        let producer = SimProducer::new(self.broker.clone(), publisher_seed, failures);
+        let shared = Arc::new(Shared {
             store: Arc::new(SimStore::new(
                 self.store.clone(),
                 self.plan.faults,
@@ -157,7 +163,8 @@ impl World {
             bounds: self.plan.bounds,
             board: StatusBoard::default(),
             sweeps: tokio::sync::watch::Sender::new(0),
-        })
+        });
+        Process { shared, producer }
     }
 
     fn lanes(&self) -> Vec<TopicPartition> {
@@ -169,7 +176,8 @@ impl World {
 
     /// Fences a lane for a process and starts it there.
     async fn start(&mut self, lane: &TopicPartition, process: usize) -> Owner {
-        let shared = Arc::clone(&self.processes[process]);
+        let shared = Arc::clone(&self.processes[process].shared);
+        let publisher = self.processes[process].producer.publisher();
         let home = (*lane.topic == *self.topics.session_command).then_some(lane.partition);
         let fenced = loop {
             if let Ok((store, position)) = shared.store.fence(lane, home).await {
@@ -186,7 +194,7 @@ impl World {
             Arc::clone(&revoked),
         );
         let seed = self.rng.random();
-        let lane = Lane::new(lane.clone(), shared, Some(fenced), log, seed);
+        let lane = Lane::new(lane.clone(), shared, Some(fenced), log, publisher, seed);
         let stop = CancellationToken::new();
         let child = stop.clone();
         let task = tokio::spawn(async move {
