@@ -11,6 +11,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock::Clock;
 use crate::telemetry::names;
 
 /// One run of a job; the error is for the log.
@@ -54,13 +55,21 @@ impl Jobs {
     ///
     /// # Errors
     /// The scheduler refuses a schedule.
-    pub async fn start(jobs: Vec<Periodic>) -> Result<Self, JobSchedulerError> {
+    pub async fn start(
+        jobs: Vec<Periodic>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, JobSchedulerError> {
         let scheduler = JobScheduler::new().await?;
         let runs = TaskTracker::new();
         let stop = CancellationToken::new();
         for job in jobs {
             scheduler
-                .add(scheduled(job, runs.clone(), stop.clone())?)
+                .add(scheduled(
+                    job,
+                    runs.clone(),
+                    stop.clone(),
+                    Arc::clone(&clock),
+                )?)
                 .await?;
         }
         scheduler.start().await?;
@@ -88,21 +97,23 @@ fn scheduled(
     job: Periodic,
     runs: TaskTracker,
     stop: CancellationToken,
+    clock: Arc<dyn Clock>,
 ) -> Result<Job, JobSchedulerError> {
     let busy = Arc::new(AtomicBool::new(false));
     Job::new_async(job.schedule, move |_, _| {
-        let (job, runs, stop, busy) = (job.clone(), runs.clone(), stop.clone(), Arc::clone(&busy));
+        let (job, runs, stop) = (job.clone(), runs.clone(), stop.clone());
+        let (busy, clock) = (Arc::clone(&busy), Arc::clone(&clock));
         Box::pin(async move {
             if stop.is_cancelled() || busy.swap(true, Ordering::AcqRel) {
                 return;
             }
-            runs.track_future(once(&job, &stop)).await;
+            runs.track_future(once(&job, &stop, &*clock)).await;
             busy.store(false, Ordering::Release);
         })
     })
 }
 
-async fn once(job: &Periodic, stop: &CancellationToken) {
+async fn once(job: &Periodic, stop: &CancellationToken, clock: &dyn Clock) {
     let outcome = tokio::select! {
         biased;
         () = stop.cancelled() => return,
@@ -120,6 +131,8 @@ async fn once(job: &Periodic, stop: &CancellationToken) {
         }
     };
     metrics::counter!(names::JOB_RUNS, "job" => job.name, "outcome" => outcome).increment(1);
+    let finished = Duration::from_millis(clock.now().0.unsigned_abs()).as_secs_f64();
+    metrics::gauge!(names::SCHEDULER_LAST_RUN, "job" => job.name).set(finished);
 }
 
 #[cfg(test)]
@@ -127,6 +140,15 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::domain::Timestamp;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+    }
 
     #[tokio::test]
     async fn a_job_runs_again_after_a_failure_and_never_beside_itself() {
@@ -148,7 +170,7 @@ mod tests {
                 Err(anyhow::anyhow!("as every time"))
             }
         });
-        let jobs = Jobs::start(vec![job])
+        let jobs = Jobs::start(vec![job], Arc::new(Still))
             .await
             .expect("the schedule is well-formed");
         for _ in 0..2 {

@@ -171,7 +171,7 @@ where
     C: Clock,
 {
     fn assigned(&self, lanes: Vec<TopicPartition>) -> BoxFuture<'_, Vec<(TopicPartition, Start)>> {
-        metrics::counter!(names::REBALANCES, "kind" => "assign").increment(1);
+        metrics::counter!(names::REBALANCES, "kind" => "assigned").increment(1);
         tracing::info!(lanes = lanes.len(), "partitions were assigned");
         Box::pin(self.fence(lanes))
     }
@@ -183,7 +183,7 @@ where
     }
 
     fn revoked(&self, lanes: Vec<TopicPartition>, lost: bool) -> BoxFuture<'_, ()> {
-        let kind = if lost { "lost" } else { "revoke" };
+        let kind = if lost { "lost" } else { "revoked" };
         metrics::counter!(names::REBALANCES, "kind" => kind).increment(1);
         tracing::info!(lanes = lanes.len(), lost, "partitions were revoked");
         let bound = if lost { Duration::ZERO } else { DRAIN };

@@ -87,6 +87,11 @@ impl Meter {
                 names::RECORDS, "topic" => self.topic.clone(), "disposition" => disposition
             )
             .increment(1);
+            match fate {
+                Fate::Forwarded => metrics::counter!(names::FORWARDS).increment(1),
+                Fate::Replayed => metrics::counter!(names::REPLAYS).increment(1),
+                Fate::Decided | Fate::Dropped | Fate::DeadLettered => {}
+            }
         }
         for code in &plan.results {
             let code = code.map_or("accepted", crate::domain::Code::as_str);
