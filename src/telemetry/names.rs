@@ -92,6 +92,8 @@ metrics! {
         "From a deadline to the decision that fires it.";
     TIMERS_PARKED = "timers_parked_total", Kind::Counter, [],
         "Sessions whose deadlines make the worker fail and are set aside; `audit` names them.";
+    TIMERS_MISSING = "timers_missing_total", Kind::Counter, [],
+        "Stored deadlines that a sweep did not find in their lane's memory; anything but 0 is a bug.";
     REBALANCES = "rebalances_total", Kind::Counter, ["kind"],
         "Rebalances by kind: assigned, revoked, lost.";
     FORWARDS = "forwards_total", Kind::Counter, [],
@@ -104,6 +106,8 @@ metrics! {
         "Look-ups of writer schemas at the registry: found, not_found, failed.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
         "The database's clock minus this host's.";
+    JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],
+        "Runs of a periodic job: ok, failed.";
     SCHEDULER_LAST_RUN = "scheduler_last_run_timestamp_seconds", Kind::Gauge, ["job"],
         "When a periodic job last finished, in Unix time.";
 }
