@@ -17,7 +17,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// Names partition `partition` of `topic`.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
+        Self {
+            topic: topic.into(),
+            partition,
+        }
     }
 }
 
@@ -57,7 +60,10 @@ impl FromStr for Origin {
             (Some(topic), Some(Ok(partition)), Some(Ok(offset)))
                 if !topic.is_empty() && partition >= 0 && offset >= 0 =>
             {
-                Ok(Self { lane: TopicPartition::new(topic, partition), offset })
+                Ok(Self {
+                    lane: TopicPartition::new(topic, partition),
+                    offset,
+                })
             }
             _ => Err(MalformedOrigin),
         }
@@ -114,12 +120,19 @@ pub struct Record {
 impl Record {
     /// The record's own place in the log.
     pub fn origin(&self) -> Origin {
-        Origin { lane: self.lane.clone(), offset: self.offset }
+        Origin {
+            lane: self.lane.clone(),
+            offset: self.offset,
+        }
     }
 
     /// The last header called `name`, if its value is not null.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref())
+        self.headers
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .and_then(|(_, v)| v.as_deref())
     }
 
     /// The bytes this record occupies in a batch: key, value and headers.
@@ -151,8 +164,10 @@ impl OutRecord {
 }
 
 fn size(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> usize {
-    let headers: usize =
-        headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let headers: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len))
+        .sum();
     key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + headers
 }
 
@@ -162,13 +177,18 @@ mod tests {
 
     #[test]
     fn an_origin_reads_back_what_it_shows() {
-        let origin = Origin { lane: TopicPartition::new("match-found", 3), offset: 1201 };
+        let origin = Origin {
+            lane: TopicPartition::new("match-found", 3),
+            offset: 1201,
+        };
         assert_eq!(origin.to_string().parse(), Ok(origin));
     }
 
     #[test]
     fn a_malformed_origin_is_refused() {
-        for text in ["", "a", "a/1", "/1/2", "a/-1/2", "a/1/-2", "a/x/2", "a/1/2x"] {
+        for text in [
+            "", "a", "a/1", "/1/2", "a/-1/2", "a/1/-2", "a/x/2", "a/1/2x",
+        ] {
             assert_eq!(text.parse::<Origin>(), Err(MalformedOrigin), "{text}");
         }
     }

@@ -34,7 +34,8 @@ impl Message {
     /// The message's id: trimmed where well-formed, else as it came.
     pub fn id(&self) -> MessageId {
         let trimmed = |text: &str| {
-            super::ids::UserId::parse(text).map_or_else(|_| text.to_owned(), |id| id.as_str().to_owned())
+            super::ids::UserId::parse(text)
+                .map_or_else(|_| text.to_owned(), |id| id.as_str().to_owned())
         };
         match self {
             Self::Command(command) => MessageId::Command(trimmed(&command.command_id)),

@@ -93,7 +93,11 @@ pub fn decide(state: &State<'_>, request: &Request, context: &Context<'_>) -> De
 
 /// The one step before a session is found that needs the user (contract 2, AC3): a join by a user
 /// with too many failed codes. A lane that will forward the request takes this step, too.
-pub fn refuse_attempts(state: &State<'_>, request: &Request, context: &Context<'_>) -> Option<Decision> {
+pub fn refuse_attempts(
+    state: &State<'_>,
+    request: &Request,
+    context: &Context<'_>,
+) -> Option<Decision> {
     let _ = (state, request, context);
     todo!()
 }

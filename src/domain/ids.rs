@@ -88,7 +88,11 @@ impl SessionId {
 
     /// The id of this session's event number `sequence`.
     pub fn event_id(&self, sequence: i64) -> String {
-        Uuid::new_v5(&NAMESPACE, format!("event:{}:{sequence}", self.0).as_bytes()).to_string()
+        Uuid::new_v5(
+            &NAMESPACE,
+            format!("event:{}:{sequence}", self.0).as_bytes(),
+        )
+        .to_string()
     }
 
     /// Whether the id is a lower-case hyphenated UUID, as a sender's own choice must be (contract 2, AC2).
@@ -109,7 +113,12 @@ impl InviteCode {
 
     /// Spells a code with the symbols at `indices` of the alphabet (each below 28).
     pub fn from_indices(indices: [u8; Self::LENGTH]) -> Self {
-        Self(indices.iter().map(|&i| char::from(Self::ALPHABET[usize::from(i)])).collect())
+        Self(
+            indices
+                .iter()
+                .map(|&i| char::from(Self::ALPHABET[usize::from(i)]))
+                .collect(),
+        )
     }
 
     /// Normalises what a learner entered: upper-cased, white space and Unicode dashes taken out;
@@ -120,7 +129,11 @@ impl InviteCode {
             .filter(|c| !c.is_whitespace() && !is_dash(*c))
             .flat_map(char::to_uppercase)
             .collect();
-        if code.is_empty() { None } else { Some(Self(code)) }
+        if code.is_empty() {
+            None
+        } else {
+            Some(Self(code))
+        }
     }
 
     /// Takes a code that was made before it was stored.

@@ -22,7 +22,13 @@ pub struct UserLimits {
 impl UserLimits {
     /// A user who has used nothing.
     pub fn unused(user_id: UserId, day: Day) -> Self {
-        Self { user_id, open: Vec::new(), day, used: 0, failed_codes: Vec::new() }
+        Self {
+            user_id,
+            open: Vec::new(),
+            day,
+            used: 0,
+            failed_codes: Vec::new(),
+        }
     }
 
     /// The limits after `change`, which must concern this user.

@@ -71,7 +71,10 @@ pub trait Publisher: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Delivery`]: the producer is being rebuilt, nothing of this call counts as sent.
-    fn send(&self, records: Arc<[OutRecord]>) -> impl Future<Output = Result<Receipt, Error>> + Send;
+    fn send(
+        &self,
+        records: Arc<[OutRecord]>,
+    ) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
     /// Resolves when a new producer is up after a failed delivery.
     fn recovered(&self) -> impl Future<Output = ()> + Send;
