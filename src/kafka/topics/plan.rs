@@ -140,7 +140,10 @@ pub fn plan(topics: &Topics, observed: &BTreeMap<String, Observed>, growth: Grow
 fn compare(plan: &mut Plan, topic: &Topic, found: &Observed, growth: Growth) {
     let name = &topic.name;
     let mut drift = |reason: String| {
-        plan.drifts.push(Drift { topic: name.clone(), reason });
+        plan.drifts.push(Drift {
+            topic: name.clone(),
+            reason,
+        });
     };
     let (from, to) = (found.partitions, topic.partitions);
     let mut grow = None;
