@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::domain::{
-    Participant, Session, SessionId, SessionStatus, Timestamp, UserId, UserLimits, limit_violations,
-    violations,
+    Participant, Session, SessionId, SessionStatus, Timestamp, UserId, UserLimits,
+    limit_violations, violations,
 };
 use crate::store::{LanePosition, LedgerEntry};
 
@@ -16,6 +16,8 @@ mod tests;
 
 /// A deadline later than this has been parked or forgotten.
 const OVERDUE: Duration = Duration::from_secs(2 * 60);
+/// Acknowledged batches that may wait in the outbox for being swept.
+const UNSWEPT: i64 = 64;
 
 /// What an offence is about: one document, to be looked at again before it is reported.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,15 +99,28 @@ pub fn of_session(facts: &SessionFacts<'_>, now: Timestamp) -> Vec<Offence> {
     }
     if !facts.differing.is_empty() {
         let fields = facts.differing.join(", ");
-        offences.add("stored_fields_agree", format!("the state says otherwise than: {fields}"));
+        offences.add(
+            "stored_fields_agree",
+            format!("the state says otherwise than: {fields}"),
+        );
     }
     let (sequence, version) = (session.sequence, facts.version);
     if sequence < 1 || version < 1 {
-        offences.add("counted_from_one", format!("sequence {sequence}, version {version}"));
+        offences.add(
+            "counted_from_one",
+            format!("sequence {sequence}, version {version}"),
+        );
     }
-    if facts.code_holders.iter().any(|holder| *holder != session.id) {
+    if facts
+        .code_holders
+        .iter()
+        .any(|holder| *holder != session.id)
+    {
         let holders: Vec<_> = facts.code_holders.iter().map(SessionId::as_str).collect();
-        offences.add("invite_code_unique", format!("held by {}", holders.join(", ")));
+        offences.add(
+            "invite_code_unique",
+            format!("held by {}", holders.join(", ")),
+        );
     }
     if let Some(deadline) = session.next_deadline()
         && deadline.plus(OVERDUE) < now
@@ -124,7 +139,10 @@ pub fn of_session(facts: &SessionFacts<'_>, now: Timestamp) -> Vec<Offence> {
                 .is_some_and(|limits| limits.open.contains(&session.id));
             if !holds {
                 let user = &participant.user_id;
-                offences.add("open_place_counted", format!("{user} is open, users.open has it not"));
+                offences.add(
+                    "open_place_counted",
+                    format!("{user} is open, users.open has it not"),
+                );
             }
         }
     }
@@ -141,13 +159,19 @@ pub fn of_user(limits: &UserLimits, sessions: &HashMap<SessionId, Session>) -> V
         let why = match sessions.get(id) {
             None => "it does not exist",
             Some(session) if session.status == SessionStatus::Ended => "it has ended",
-            Some(session) => match session.participant(&limits.user_id).map(Participant::is_open) {
+            Some(session) => match session
+                .participant(&limits.user_id)
+                .map(Participant::is_open)
+            {
                 None => "the user was never in it",
                 Some(false) => "the user has left it",
                 Some(true) => continue,
             },
         };
-        offences.add("counted_place_open", format!("users.open has session {id}, but {why}"));
+        offences.add(
+            "counted_place_open",
+            format!("users.open has session {id}, but {why}"),
+        );
     }
     offences.found
 }
@@ -159,32 +183,64 @@ pub fn of_ledger(key: &str, entry: &LedgerEntry, session_exists: bool) -> Vec<Of
     if let (None, Some(session)) = (result.code, &result.session_id)
         && !session_exists
     {
-        offences.add("accepted_session_exists", format!("session {session} does not exist"));
+        offences.add(
+            "accepted_session_exists",
+            format!("session {session} does not exist"),
+        );
     }
     if result.replayed {
-        offences.add("first_result_remembered", "what is remembered is a replay".to_owned());
+        offences.add(
+            "first_result_remembered",
+            "what is remembered is a replay".to_owned(),
+        );
     }
     offences.found
 }
 
 /// What is wrong with a lane; `position` is `None` where only its outbox exists.
-pub fn of_lane(lane: &str, position: Option<&LanePosition>, outbox: &BTreeSet<i64>) -> Vec<Offence> {
+pub fn of_lane(
+    lane: &str,
+    position: Option<&LanePosition>,
+    outbox: &BTreeSet<i64>,
+) -> Vec<Offence> {
     let mut offences = Offences::of(Subject::Lane(lane.to_owned()));
     let Some(position) = position else {
-        offences.add("outbox_has_lane", format!("{} batches without a lane", outbox.len()));
+        offences.add(
+            "outbox_has_lane",
+            format!("{} batches without a lane", outbox.len()),
+        );
         return offences.found;
     };
-    let LanePosition { epoch, batch, next, acked, .. } = *position;
-    let sane = epoch >= 0 && batch >= 0 && (0..=batch).contains(&acked) && next.is_none_or(|n| n >= 0);
+    let LanePosition {
+        epoch,
+        batch,
+        next,
+        acked,
+        ..
+    } = *position;
+    let sane =
+        epoch >= 0 && batch >= 0 && (0..=batch).contains(&acked) && next.is_none_or(|n| n >= 0);
     if !sane {
         let detail = format!("epoch {epoch}, batch {batch}, acked {acked}, next {next:?}");
         offences.add("lane_position_sane", detail);
     }
-    let stray: Vec<_> =
-        outbox.iter().filter(|number| **number <= acked || **number > batch).copied().collect();
-    if !stray.is_empty() {
-        let detail = format!("batches {stray:?}, but only {} to {batch} are open", acked + 1);
-        offences.add("outbox_is_unacknowledged", detail);
+    let ahead: Vec<_> = outbox.iter().filter(|number| **number > batch).collect();
+    if !ahead.is_empty() {
+        offences.add(
+            "outbox_is_committed",
+            format!("batches {ahead:?}, but the last is {batch}"),
+        );
+    }
+    // Acknowledged batches are swept a few at a time.
+    let left = outbox
+        .iter()
+        .filter(|number| **number <= acked - UNSWEPT)
+        .count();
+    if left > 0 {
+        offences.add(
+            "outbox_is_swept",
+            format!("{left} batches far before {acked}, the acknowledged"),
+        );
     }
     if let (Some(last), Some(next)) = (position.last, next)
         && last.offset >= next
@@ -206,7 +262,11 @@ pub fn of_orphan(key: &str, session_id: &str) -> Offence {
 
 /// What is wrong with a document that cannot be read.
 pub fn unreadable(subject: Subject, reason: &str) -> Offence {
-    Offence { subject, invariant: "document_readable", detail: reason.to_owned() }
+    Offence {
+        subject,
+        invariant: "document_readable",
+        detail: reason.to_owned(),
+    }
 }
 
 struct Offences {
@@ -216,10 +276,17 @@ struct Offences {
 
 impl Offences {
     fn of(subject: Subject) -> Self {
-        Self { subject, found: Vec::new() }
+        Self {
+            subject,
+            found: Vec::new(),
+        }
     }
 
     fn add(&mut self, invariant: &'static str, detail: String) {
-        self.found.push(Offence { subject: self.subject.clone(), invariant, detail });
+        self.found.push(Offence {
+            subject: self.subject.clone(),
+            invariant,
+            detail,
+        });
     }
 }

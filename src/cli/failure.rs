@@ -22,6 +22,14 @@ impl Failure {
         Self::Operation(format!("{what}; {remedy}"))
     }
 
+    /// The words alone, for a list of findings.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Settings(faults) => faults.to_string(),
+            Self::Usage(text) | Self::Operation(text) => text.clone(),
+        }
+    }
+
     /// The process's exit code (contract 6).
     pub(super) fn exit_code(&self) -> ExitCode {
         match self {

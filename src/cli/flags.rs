@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::failure::Failure;
+use crate::kafka::topics::Topics;
+use crate::record::TopicNames;
 use crate::settings::{self, Effective, FlagValue, Flags};
 
 /// Where settings come from beside the environment.
@@ -58,6 +60,22 @@ impl SettingsFlags {
     /// Reads every layer.
     pub(super) fn load(&self) -> Result<Effective, Failure> {
         Ok(settings::load(&self.flags(), std::env::vars_os())?)
+    }
+
+    /// The topics file, under the names that the settings give the topics.
+    pub(super) fn topics(&self, names: &TopicNames) -> Result<Topics, Failure> {
+        let Some(path) = &self.topics else {
+            return Ok(Topics::compiled_in().renamed(names));
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let path = path.display();
+            Failure::Usage(format!(
+                "cannot read {path}: {error}; name a readable file with --topics"
+            ))
+        })?;
+        let topics = Topics::parse(&text)
+            .map_err(|error| Failure::Usage(format!("{error}; mend {}", path.display())))?;
+        Ok(topics.renamed(names))
     }
 
     /// The uppermost layer.

@@ -1,10 +1,15 @@
 //! The command line (contract 6): parses arguments, loads settings, runs one command and turns its
 //! end into an exit code. Every error is words that end with what to do; none is a stack trace.
 
+mod audit;
+mod check;
 mod failure;
 mod flags;
+mod lanes;
 mod output;
 mod run;
+mod schemas;
+mod topics;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +22,15 @@ use clap_complete::Shell;
 
 use failure::Failure;
 use flags::SettingsFlags;
+use lanes::LanesCommand;
+use output::Output;
+use schemas::SchemasCommand;
+use topics::TopicsCommand;
+
+use crate::settings::{LogFormat, Settings};
+use crate::store::Error;
+use crate::store::mongo::{ConnectError, MongoStore};
+use crate::telemetry::{self, Destination};
 
 /// How a command ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +63,29 @@ struct Cli {
 enum Command {
     /// Run the worker until SIGTERM or SIGINT, then drain
     Run(SettingsFlags),
+    /// Check the settings and everything they name, and say what to do about each fault
+    Check {
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
+    /// Compare the topics with topics.yaml, or bring them about
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Compare the registry's schemas with ours, or register ours
+    #[command(subcommand)]
+    Schemas(SchemasCommand),
+    /// Look for broken invariants in MongoDB; exit 1 and the offenders if there are any
+    Audit {
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
+    /// Show where the input partitions stand, or move one
+    #[command(subcommand)]
+    Lanes(LanesCommand),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -59,7 +96,10 @@ enum Command {
 /// Parses the process's arguments, runs the command and says how the process exits.
 pub fn main() -> ExitCode {
     crate::telemetry::report_bugs_in_one_line();
-    let Cli { settings, command } = match Cli::try_parse() {
+    let Cli {
+        settings: before,
+        command,
+    } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
             // Help and version go to standard output and are no error.
@@ -68,8 +108,17 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match command {
-        Command::Run(flags) => run::run(settings.and(flags)),
+        Command::Run(after) => run::run(before.and(after)),
         Command::Completions { shell } => completions(shell),
+        Command::Check { output, settings } => {
+            wait_for(async move || check::run(before.and(settings), output).await)
+        }
+        Command::Topics(command) => wait_for(async move || topics::run(command, before).await),
+        Command::Schemas(command) => wait_for(async move || schemas::run(command, before).await),
+        Command::Audit { output, settings } => {
+            wait_for(async move || audit::run(before.and(settings), output).await)
+        }
+        Command::Lanes(command) => wait_for(async move || lanes::run(command, before).await),
     };
     match done {
         Ok(Done::Ok) => ExitCode::SUCCESS,
@@ -90,6 +139,16 @@ fn completions(shell: Shell) -> Result<Done, Failure> {
     Ok(Done::Ok)
 }
 
+/// Runs a command that is not the worker: only what is wrong is logged, beside its output.
+fn wait_for(command: impl AsyncFnOnce() -> Result<Done, Failure>) -> Result<Done, Failure> {
+    telemetry::start_logging(LogFormat::Text, Destination::Stderr, "error");
+    let runtime = runtime()?;
+    let done = runtime.block_on(command());
+    // A client's threads may still wait for a peer that is not there.
+    runtime.shutdown_background();
+    done
+}
+
 /// The runtime that commands work on.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
@@ -101,4 +160,31 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
                 "raise the limits on processes and descriptors",
             )
         })
+}
+
+/// Connects to MongoDB.
+async fn connect(settings: &Settings) -> Result<MongoStore, Failure> {
+    let mongo = &settings.mongo;
+    let options = mongo.options();
+    let connected = MongoStore::connect_with(mongo.uri.expose(), &mongo.database, &options).await;
+    connected.map_err(|error| {
+        let remedy = match &error {
+            ConnectError::Uri { .. } => "mend mongo.uri",
+            ConnectError::Unreachable { .. } => "start it or set mongo.uri, and try again",
+            // These two say themselves what to do.
+            ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
+                return Failure::Operation(error.to_string());
+            }
+        };
+        Failure::operation(error, remedy)
+    })
+}
+
+fn store_failure(error: Error) -> Failure {
+    let remedy = match &error {
+        Error::Unavailable { .. } | Error::Conflict { .. } | Error::Fenced => "try again",
+        Error::Unknown { .. } => "look with `session-worker lanes show` before trying again",
+        Error::Refused { .. } => "see MongoDB's log",
+    };
+    Failure::operation(error, remedy)
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod consumer;
 mod health;
+mod offsets;
 mod partitioner;
 mod producer;
 mod settings;
@@ -11,6 +12,7 @@ pub mod topics;
 
 pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
 pub use self::health::Health;
+pub use self::offsets::bounds;
 pub use self::partitioner::partition_of;
 pub use self::producer::{KafkaPublisher, Producer, record_bytes};
 pub use self::settings::{Settings, SetupError};

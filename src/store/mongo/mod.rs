@@ -6,6 +6,7 @@ mod clock;
 pub(crate) mod documents;
 mod failure;
 mod indexes;
+pub mod inspect;
 mod lane;
 mod statement;
 mod transaction;

@@ -1,0 +1,204 @@
+//! `check`: settings first, then everything they name, all at once: brokers, topics, registry,
+//! MongoDB and its clock. Changes nothing; every fault ends with what to do.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::Done;
+use super::failure::Failure;
+use super::flags::SettingsFlags;
+use super::output::Output;
+use super::{schemas, topics};
+use crate::kafka::topics::{Growth, Topics};
+use crate::settings::{Effective, Settings};
+
+/// From here on the host's clock is worth a word; no decision rests on it.
+const CLOCK_OFFSET_MS: i64 = 1_000;
+
+/// How one thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// The worker runs all the same.
+    Warning,
+    /// The worker does not run.
+    Fault,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// What was found about one thing.
+#[derive(Clone, Debug)]
+struct Finding {
+    about: &'static str,
+    verdict: Verdict,
+    text: String,
+}
+
+impl Finding {
+    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            about,
+            verdict: Verdict::Ok,
+            text: text.into(),
+        }
+    }
+
+    fn warning(about: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            about,
+            verdict: Verdict::Warning,
+            text: text.into(),
+        }
+    }
+
+    fn fault(about: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            about,
+            verdict: Verdict::Fault,
+            text: text.into(),
+        }
+    }
+}
+
+/// Checks everything and prints what it found.
+pub(super) async fn run(flags: SettingsFlags, output: Output) -> Result<Done, Failure> {
+    let effective = flags.load()?;
+    let file = flags.topics(&effective.settings.topics)?;
+    let settings = &effective.settings;
+    let (kafka, registry, mongo) =
+        tokio::join!(kafka(settings, &file), registry(settings), mongo(settings));
+    let findings = [vec![of_settings(&effective)], kafka, registry, mongo].concat();
+    output.print(|| words(&findings), || shown(&findings))?;
+    let faulty = findings
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Fault);
+    Ok(if faulty { Done::Failed } else { Done::Ok })
+}
+
+fn of_settings(effective: &Effective) -> Finding {
+    let set = effective.shown();
+    let set = set
+        .iter()
+        .filter(|shown| shown.source != crate::settings::Source::Default);
+    Finding::ok(
+        "settings",
+        format!("{} set, the others at their defaults", set.count()),
+    )
+}
+
+async fn kafka(settings: &Settings, file: &Topics) -> Vec<Finding> {
+    let client = settings.kafka.client();
+    let plan = match topics::observe(&client, file, Growth::Refused).await {
+        Ok(plan) => plan,
+        Err(failure) => return vec![Finding::fault("brokers", failure.text())],
+    };
+    let mut findings = vec![Finding::ok("brokers", client.brokers.clone())];
+    let changes = plan.changes.iter().map(|change| {
+        Finding::fault(
+            "topics",
+            format!("not done: {change}; run `session-worker topics apply`"),
+        )
+    });
+    // What differs without harm to the worker stays the operator's choice.
+    let drifts = plan
+        .drifts
+        .iter()
+        .map(|drift| Finding::warning("topics", drift.to_string()));
+    findings.extend(changes.chain(drifts));
+    if plan.is_empty() {
+        findings.push(Finding::ok(
+            "topics",
+            format!("all {} as they should be", file.iter().count()),
+        ));
+    }
+    findings
+}
+
+async fn registry(settings: &Settings) -> Vec<Finding> {
+    let checks = match schemas::check(settings).await {
+        Ok(checks) => checks,
+        Err(failure) => return vec![Finding::fault("registry", failure.text())],
+    };
+    let findings = checks.iter().map(|check| match schemas::remedy(check) {
+        None => Finding::ok(
+            "schemas",
+            format!("{} has id {}", check.subject, check.id.unwrap_or(0)),
+        ),
+        // Only the look-up must succeed; the rule is for those who register.
+        Some(text) if check.id.is_some() => Finding::warning("schemas", text),
+        Some(_) if settings.registry.auto_register && check.incompatibilities.is_empty() => {
+            Finding::warning("schemas", format!("`run` will register {}", check.subject))
+        }
+        Some(text) => Finding::fault("schemas", text),
+    });
+    let reached = Finding::ok("registry", "answers");
+    std::iter::once(reached).chain(findings).collect()
+}
+
+async fn mongo(settings: &Settings) -> Vec<Finding> {
+    let store = match super::connect(settings).await {
+        Ok(store) => store,
+        Err(failure) => return vec![Finding::fault("mongodb", failure.text())],
+    };
+    let mut findings = vec![Finding::ok("mongodb", "the replica set's primary answers")];
+    match store.missing_indexes().await {
+        Ok(missing) if missing.is_empty() => {
+            findings.push(Finding::ok("indexes", "all there"));
+        }
+        Ok(missing) => {
+            let text = format!("`run` will make {}", missing.join(", "));
+            findings.push(Finding::warning("indexes", text));
+        }
+        Err(error) => findings.push(Finding::fault(
+            "indexes",
+            super::store_failure(error).text(),
+        )),
+    }
+    let offset = store.clock().host_offset_ms();
+    findings.push(if offset.abs() > CLOCK_OFFSET_MS {
+        let side = if offset > 0 { "ahead of" } else { "behind" };
+        let seconds = offset.abs() / 1000;
+        Finding::warning(
+            "clock",
+            format!("this host is {seconds} s {side} the database; decisions use the database's: run NTP"),
+        )
+    } else {
+        Finding::ok("clock", format!("{offset} ms from the database's"))
+    });
+    findings
+}
+
+fn words(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding {
+        about,
+        verdict,
+        text: found,
+    } in findings
+    {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:8} {about:9} {found}", verdict.as_str());
+    }
+    text
+}
+
+fn shown(findings: &[Finding]) -> serde_json::Value {
+    let shown = findings.iter().map(|finding| {
+        json!({
+            "about": finding.about,
+            "verdict": finding.verdict.as_str(),
+            "detail": finding.text,
+        })
+    });
+    shown.collect()
+}
