@@ -8,9 +8,7 @@ use super::world::World;
 fn backfill_joins_all_then_starts_once() {
     let mut world = World::new();
     world.run("match m1 ann bob min 3");
-    assert_snapshot!(world.run("
-        at 10
-        backfill m2 s1 cat dan"), @r"
+    assert_snapshot!(world.run("at 10; backfill m2 s1 cat dan"), @r"
     accepted 200 s1 #6
     #4 participant.joined +10 waiting 3/6 host ann; cat participant waiting joined +10 present 0 spoke 0; m2
     #5 participant.joined +10 waiting 4/6 host ann; dan participant waiting joined +10 present 0 spoke 0; m2
@@ -46,24 +44,14 @@ fn backfill_of_a_private_session_is_session_not_found() {
 #[test]
 fn backfill_of_an_ended_session_is_session_ended() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob
-        ann ends s1",
-    );
+    world.run("match m1 ann bob; ann ends s1");
     assert_snapshot!(world.run("backfill m2 s1 cat"), @"session_ended 410 s1");
 }
 
 #[test]
 fn backfill_judges_users_one_by_one_as_joins_and_names_who_is_left_out() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob max 4
-        cat creates
-        cat creates
-        cat creates",
-    );
+    world.run("match m1 ann bob max 4; cat creates; cat creates; cat creates");
     assert_snapshot!(world.run("backfill m2 s1 cat dan eve fay"), @r"
     accepted 200 s1 #6 [cat limit_concurrent] [fay session_full]
     #5 participant.joined +0 active 3/4 host ann; dan participant waiting joined +0 present 0 spoke 0; m2
@@ -82,26 +70,14 @@ fn backfill_with_somebody_already_in_is_accepted() {
 #[test]
 fn backfill_with_nobody_added_is_match_rejected_and_finding_no_seat_is_no_fault() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob max 2
-        cat creates
-        cat creates
-        cat creates",
-    );
+    world.run("match m1 ann bob max 2; cat creates; cat creates; cat creates");
     assert_snapshot!(world.run("backfill m2 s1 cat dan"), @"match_rejected 403 s1 [cat limit_concurrent] [dan session_full] eligible dan");
 }
 
 #[test]
 fn backfill_brings_back_who_left_and_an_absent_host_hosts_again() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob
-        at 10
-        ann leaves s1
-        at 20",
-    );
+    world.run("match m1 ann bob; at 10; ann leaves s1; at 20");
     assert_snapshot!(world.run("backfill m2 s1 ann"), @r"
     accepted 200 s1 #6
     #6 participant.joined +20 active 2/6 host ann; ann host waiting joined +0 present 10 spoke 0 rejoin; m2
@@ -112,13 +88,7 @@ fn backfill_brings_back_who_left_and_an_absent_host_hosts_again() {
 #[test]
 fn backfill_deadlines_that_are_overdue_come_first() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob max 2
-        ann connects s1 x
-        ann disconnects s1 x
-        at 130",
-    );
+    world.run("match m1 ann bob max 2; ann connects s1 x; ann disconnects s1 x; at 130");
     assert_snapshot!(world.run("backfill m2 s1 cat"), @r"
     accepted 200 s1 #8
     #7 participant.left +130 active 1/2 host ann; ann host disconnected joined +0 left +0 present 0 spoke 0; disconnect_timeout; timer disconnect:ann

@@ -8,12 +8,7 @@ use crate::domain::{PublicHostMigration, Rules};
 #[test]
 fn ac6_leaving_sets_left_at_and_frees_the_place() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        bob joins s1
-        at 42.5",
-    );
+    world.run("ann creates; bob joins s1; at 42.5");
     assert_snapshot!(world.run("bob leaves s1 speaking 12"), @r"
     accepted 200 s1 #4
     #4 participant.left +42.500 waiting 1/4 host ann; bob participant disconnected joined +0 left +42.500 present 42 spoke 12; left; c3 by bob
@@ -24,12 +19,7 @@ fn ac6_leaving_sets_left_at_and_frees_the_place() {
 #[test]
 fn ac6_the_open_participant_of_longest_standing_becomes_host() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        bob joins s1
-        cat joins s1",
-    );
+    world.run("ann creates; bob joins s1; cat joins s1");
     assert_snapshot!(world.run("ann leaves s1"), @r"
     accepted 200 s1 #6
     #5 participant.left +0 waiting 2/4 host ann; ann host disconnected joined +0 left +0 present 0 spoke 0; left; c4 by ann
@@ -42,13 +32,8 @@ fn ac6_the_open_participant_of_longest_standing_becomes_host() {
 fn ac6_standing_is_that_of_the_present_stint() {
     let mut world = World::new();
     world.run(
-        "
-        ann creates
-        bob joins s1
-        cat joins s1
-        bob leaves s1
-        bob joins s1
-        ann leaves s1",
+        "ann creates; bob joins s1; cat joins s1; bob leaves s1; bob joins s1; \
+         ann leaves s1",
     );
     assert_eq!(world.sessions[0].host_user_id.as_str(), "cat");
 }
@@ -57,13 +42,8 @@ fn ac6_standing_is_that_of_the_present_stint() {
 fn ac6_a_disconnected_participant_hosts_only_if_there_is_no_other() {
     let mut world = World::new();
     world.run(
-        "
-        ann creates
-        bob joins s1
-        bob connects s1 b
-        bob disconnects s1 b
-        cat joins s1
-        ann leaves s1",
+        "ann creates; bob joins s1; bob connects s1 b; bob disconnects s1 b; \
+         cat joins s1; ann leaves s1",
     );
     assert_eq!(world.sessions[0].host_user_id.as_str(), "cat");
     world.run("cat leaves s1");
@@ -73,17 +53,8 @@ fn ac6_a_disconnected_participant_hosts_only_if_there_is_no_other() {
 #[test]
 fn ac6_the_host_role_moves_for_any_reason_but_the_end() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        bob joins s1
-        ann connects s1 a
-        at 10
-        ann disconnects s1 a",
-    );
-    assert_snapshot!(world.run("
-        at 131
-        tick s1"), @r"
+    world.run("ann creates; bob joins s1; ann connects s1 a; at 10; ann disconnects s1 a");
+    assert_snapshot!(world.run("at 131; tick s1"), @r"
     #6 participant.left +131 waiting 1/4 host ann; ann host disconnected joined +0 left +10 present 10 spoke 0; disconnect_timeout; timer disconnect:ann
     #7 session.host_changed +131 waiting 1/4 host bob; after ann; disconnect_timeout; timer disconnect:ann
     places -ann
@@ -100,16 +71,8 @@ fn ac6_a_no_show_host_hands_over_too() {
         no_show_timeout: Some(std::time::Duration::from_secs(60)),
         ..Rules::default()
     });
-    world.run(
-        "
-        ann creates
-        at 1
-        bob joins s1
-        bob connects s1 b",
-    );
-    assert_snapshot!(world.run("
-        at 60
-        tick s1"), @r"
+    world.run("ann creates; at 1; bob joins s1; bob connects s1 b");
+    assert_snapshot!(world.run("at 60; tick s1"), @r"
     #5 participant.left +60 waiting 1/4 host ann; ann host disconnected joined +0 left +60 present 60 spoke 0; no_show; timer no_show:ann
     #6 session.host_changed +60 waiting 1/4 host bob; after ann; no_show; timer no_show:ann
     places -ann
@@ -119,13 +82,7 @@ fn ac6_a_no_show_host_hands_over_too() {
 #[test]
 fn ac6_an_ex_host_who_returns_is_a_participant_and_may_not_act_as_host() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        bob joins s1
-        ann leaves s1
-        ann joins s1",
-    );
+    world.run("ann creates; bob joins s1; ann leaves s1; ann joins s1");
     assert_eq!(world.run("ann starts s1").brief(), "not_host");
     assert_eq!(world.run("ann ends s1").brief(), "not_host");
     assert_eq!(
@@ -179,11 +136,7 @@ fn ac6_with_public_host_migration_on_a_public_session_does_as_a_private_one() {
 #[test]
 fn ac6_the_last_to_leave_leaves_then_the_session_ends_without_a_new_host() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        at 8",
-    );
+    world.run("ann creates; at 8");
     assert_snapshot!(world.run("ann leaves s1"), @r"
     accepted 200 s1 #4
     #3 participant.left +8 waiting 0/4 host ann; ann host disconnected joined +0 left +8 present 8 spoke 0; left; c2 by ann
@@ -196,13 +149,8 @@ fn ac6_the_last_to_leave_leaves_then_the_session_ends_without_a_new_host() {
 fn ac6_leaving_while_disconnected_leaves_at_the_command_and_was_present_until_the_drop() {
     let mut world = World::new();
     world.run(
-        "
-        ann creates
-        bob joins s1
-        bob connects s1 b
-        at 10
-        bob disconnects s1 b
-        at 50",
+        "ann creates; bob joins s1; bob connects s1 b; at 10; bob disconnects s1 b; \
+         at 50",
     );
     assert_snapshot!(world.run("bob leaves s1 speaking 99"), @r"
     accepted 200 s1 #6

@@ -8,13 +8,7 @@ use crate::domain::{Day, Rules, SessionId, UserChange, UserId, UserLimits};
 #[test]
 fn ac9_three_open_participations_premium_too_and_waiting_counts() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        ann creates
-        match m1 ann bob
-        cat creates",
-    );
+    world.run("ann creates; ann creates; match m1 ann bob; cat creates");
     assert_snapshot!(world.run("ann joins s4"), @"limit_concurrent 403 s4 used 3 of 3");
     assert_snapshot!(world.run("ann* joins s4"), @"limit_concurrent 403 s4 used 3 of 3");
 }
@@ -22,13 +16,7 @@ fn ac9_three_open_participations_premium_too_and_waiting_counts() {
 #[test]
 fn ac9_a_place_is_held_until_the_end_is_recorded() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        ann creates
-        ann creates
-        at 9000",
-    );
+    world.run("ann creates; ann creates; ann creates; at 9000");
     assert_eq!(world.run("ann creates").brief(), "limit_concurrent");
     world.run("tick s1");
     assert_eq!(
@@ -41,11 +29,7 @@ fn ac9_a_place_is_held_until_the_end_is_recorded() {
 fn joined_today(n: usize) -> World {
     let mut world = World::new();
     for n in 1..=n {
-        world.run(&format!(
-            "
-            ann* creates
-            ann ends s{n}"
-        ));
+        world.run(&format!("ann* creates; ann ends s{n}"));
     }
     world
 }
@@ -78,23 +62,11 @@ fn ac9_the_tier_of_the_command_at_hand_decides_whether_the_daily_limit_applies()
 fn ac9_the_day_ends_at_midnight_utc() {
     let mut world = joined_today(10);
     assert_eq!(
-        world
-            .run(
-                "
-        at 43199.999
-        ann creates"
-            )
-            .brief(),
+        world.run("at 43199.999; ann creates").brief(),
         "limit_daily"
     );
     assert_eq!(
-        world
-            .run(
-                "
-        at 43200
-        ann creates"
-            )
-            .brief(),
+        world.run("at 43200; ann creates").brief(),
         "accepted session.created participant.joined"
     );
     let ann = &world.users[0];

@@ -58,23 +58,14 @@ fn ac2_the_code_is_six_symbols_without_vowels_and_look_alikes() {
 #[test]
 fn ac2_an_old_code_answers_session_ended() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        ann ends s1",
-    );
+    world.run("ann creates; ann ends s1");
     assert_snapshot!(world.run("bob joins s1"), @"session_ended 410 s1");
 }
 
 #[test]
 fn ac2_creating_is_a_join_for_the_concurrent_limit() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        ann creates
-        ann creates",
-    );
+    world.run("ann creates; ann creates; ann creates");
     assert_snapshot!(world.run("ann creates"), @"limit_concurrent 403 used 3 of 3");
 }
 
@@ -82,11 +73,7 @@ fn ac2_creating_is_a_join_for_the_concurrent_limit() {
 fn ac2_creating_is_a_join_for_the_daily_limit() {
     let mut world = World::new();
     for n in 1..=10 {
-        world.run(&format!(
-            "
-            ann creates
-            ann ends s{n}"
-        ));
+        world.run(&format!("ann creates; ann ends s{n}"));
     }
     assert_snapshot!(world.run("ann creates"), @"limit_daily 403 used 10 of 10 reset +43200");
 }
@@ -94,26 +81,14 @@ fn ac2_creating_is_a_join_for_the_daily_limit() {
 #[test]
 fn ac2_a_refused_creation_names_the_session_only_if_the_sender_did() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        ann creates
-        ann creates",
-    );
+    world.run("ann creates; ann creates; ann creates");
     assert_snapshot!(world.run(&format!("ann creates as {CHOSEN}")), @"limit_concurrent 403 0d9b6f0e-5c1b-4a52-9c9a-6d1f0a2b3c4d used 3 of 3");
 }
 
 #[test]
 fn ac2_the_invite_code_never_appears_in_an_event() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        bob joins s1
-        ann starts s1
-        ann leaves s1
-        bob ends s1",
-    );
+    world.run("ann creates; bob joins s1; ann starts s1; ann leaves s1; bob ends s1");
     let code = world.sessions[0]
         .invite_code
         .clone()

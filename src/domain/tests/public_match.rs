@@ -49,11 +49,7 @@ fn ac1_nobody_left_out_makes_the_session_also_of_fewer_than_min_participants() {
 }
 
 /// `ann` and `dan` are in three sessions each.
-const ANN_AND_DAN_ARE_BUSY: &str = "
-    match b1 ann dan
-    match b2 ann dan
-    match b3 ann dan
-";
+const ANN_AND_DAN_ARE_BUSY: &str = "match b1 ann dan; match b2 ann dan; match b3 ann dan";
 
 #[test]
 fn ac1_somebody_left_out_makes_it_if_min_participants_remain_and_the_first_remaining_hosts() {
@@ -99,11 +95,7 @@ fn ac1_with_partial_match_off_one_left_out_makes_nothing() {
 fn ac1_the_session_id_derives_from_the_match_id() {
     let (mut here, mut there) = (World::new(), World::new());
     here.run("match m1 ann bob");
-    there.run(
-        "
-        at 99
-        match m1 cat dan",
-    );
+    there.run("at 99; match m1 cat dan");
     assert_eq!(here.sessions[0].id, there.sessions[0].id);
     here.run("match m2 ann bob");
     assert_ne!(here.sessions[0].id, here.sessions[1].id);

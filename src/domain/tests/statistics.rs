@@ -8,19 +8,9 @@ use super::world::World;
 fn ac7_statistics_list_everybody_ever_in() {
     let mut world = World::new();
     world.run(
-        "
-        ann creates
-        at 10
-        bob joins s1
-        cat joins s1
-        ann starts s1
-        at 20
-        cat leaves s1 speaking 2
-        at 30
-        ann leaves s1 speaking 9
-        ann joins s1
-        at 110.9
-        bob reports s1 9",
+        "ann creates; at 10; bob joins s1; cat joins s1; ann starts s1; at 20; \
+         cat leaves s1 speaking 2; at 30; ann leaves s1 speaking 9; ann joins s1; \
+         at 110.9; bob reports s1 9",
     );
     assert_snapshot!(world.run("bob ends s1").statistics(), @r"
     duration 100, total 3, peak 3, balance 0.864, silent []
@@ -33,11 +23,7 @@ fn ac7_statistics_list_everybody_ever_in() {
 #[test]
 fn ac7_duration_is_0_if_never_started() {
     let mut world = World::new();
-    world.run(
-        "
-        ann creates
-        at 500",
-    );
+    world.run("ann creates; at 500");
     let told = world.run("ann ends s1").statistics();
     assert!(told.starts_with("duration 0,"), "{told}");
 }
@@ -45,11 +31,7 @@ fn ac7_duration_is_0_if_never_started() {
 #[test]
 fn ac7_duration_runs_to_the_deadline_not_to_the_decision() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob
-        at 7000",
-    );
+    world.run("match m1 ann bob; at 7000");
     let told = world.run("tick s1").statistics();
     assert!(told.starts_with("duration 1800,"), "{told}");
 }
@@ -68,12 +50,7 @@ fn ac7_where_nobody_spoke_shares_are_0_and_everybody_is_silent() {
 #[test]
 fn ac7_talk_balance_is_0_with_fewer_than_two_speakers() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob
-        at 10
-        ann reports s1 10",
-    );
+    world.run("match m1 ann bob; at 10; ann reports s1 10");
     let told = world.run("ann ends s1").statistics();
     assert!(told.contains("balance 0.000, silent [bob]"), "{told}");
 }
@@ -82,12 +59,8 @@ fn ac7_talk_balance_is_0_with_fewer_than_two_speakers() {
 fn ac7_talk_balance_is_the_entropy_of_the_shares_over_ln_of_all_participants() {
     let mut world = World::new();
     world.run(
-        "
-        match m1 ann bob cat dan
-        at 100
-        ann reports s1 50
-        bob reports s1 25
-        cat reports s1 25",
+        "match m1 ann bob cat dan; at 100; ann reports s1 50; bob reports s1 25; \
+         cat reports s1 25",
     );
     let told = world.run("ann ends s1");
     let ended = told.events.last().expect("it ends");
@@ -99,11 +72,7 @@ fn ac7_talk_balance_is_the_entropy_of_the_shares_over_ln_of_all_participants() {
 #[test]
 fn ac7_equal_shares_balance_to_exactly_1() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 a b c d e f
-        at 100",
-    );
+    world.run("match m1 a b c d e f; at 100");
     for user in ["a", "b", "c", "d", "e", "f"] {
         world.run(&format!("{user} reports s1 7"));
     }
@@ -122,22 +91,10 @@ fn ac7_equal_shares_balance_to_exactly_1() {
 #[test]
 fn ac7_a_share_of_exactly_5_percent_is_not_silent() {
     let mut world = World::new();
-    world.run(
-        "
-        match m1 ann bob cat
-        at 1000
-        ann reports s1 951
-        bob reports s1 50",
-    );
+    world.run("match m1 ann bob cat; at 1000; ann reports s1 951; bob reports s1 50");
     let told = world.run("ann ends s1").statistics();
     assert!(told.contains("silent [bob cat]"), "{told}");
-    world.run(
-        "
-        match m2 ann bob
-        at 2000
-        ann reports s2 950
-        bob reports s2 50",
-    );
+    world.run("match m2 ann bob; at 2000; ann reports s2 950; bob reports s2 50");
     let told = world.run("ann ends s2").statistics();
     assert!(told.contains("silent []"), "{told}");
 }
@@ -146,14 +103,8 @@ fn ac7_a_share_of_exactly_5_percent_is_not_silent() {
 fn ac7_peak_is_the_most_that_were_open_at_once() {
     let mut world = World::new();
     world.run(
-        "
-        ann creates
-        bob joins s1
-        cat joins s1
-        bob leaves s1
-        dan joins s1
-        cat leaves s1
-        dan leaves s1",
+        "ann creates; bob joins s1; cat joins s1; bob leaves s1; dan joins s1; \
+         cat leaves s1; dan leaves s1",
     );
     let told = world.run("ann ends s1").statistics();
     assert!(told.contains("total 4, peak 3,"), "{told}");

@@ -1,5 +1,6 @@
 //! A shell without I/O: it loads, calls the domain, carries out what comes back and checks every
-//! invariant on the way. Scripts drive it, one line a message, a deadline or a jump in time.
+//! invariant on the way. Scripts drive it, one line a message, a deadline or a jump in time
+//! (`;` parts lines, too).
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -61,7 +62,7 @@ impl World {
     /// Takes every line of `script` and tells what came of the last one.
     pub(super) fn run(&mut self, script: &str) -> Told {
         let lines = script
-            .lines()
+            .split(['\n', ';'])
             .map(str::trim)
             .filter(|line| !line.is_empty());
         lines
