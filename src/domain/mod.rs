@@ -25,6 +25,9 @@ mod step;
 mod time;
 mod well_formed;
 
+#[cfg(test)]
+mod tests;
+
 pub use admission::{Admission, Remembered, Request, SessionAction, admit};
 pub use command::{Action, Command, Match, MatchedUser, Message, MessageId, Tier};
 pub use decide::{Context, Decision, Elapsed, State, UserChange, decide, elapse, refuse_attempts};
