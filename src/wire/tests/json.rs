@@ -165,7 +165,10 @@ fn missing_unknown_duplicate_and_ill_typed_fields_and_unknown_symbols_and_branch
             command(r#"{"CreatePrivateSession":{}}"#),
             "missing field `targetLanguageCode`",
         ),
-        (command(r#"{"JoinSession":{"inviteCode":"\ud800"}}"#), "unexpected end of hex escape"),
+        (
+            command(r#"{"JoinSession":{"inviteCode":"\ud800"}}"#),
+            "unexpected end of hex escape",
+        ),
         (
             format!(r#"{{"tier":"gold",{}"#, &command(join)[1..]),
             "invalid value, expected free or premium",
