@@ -2,12 +2,45 @@
 //! goes out is framed, keyed and headed as the contract's section 1 says. No I/O but the schema
 //! look-ups behind [`SchemaSource`]; bytes that can never be decoded are a value ([`Poison`]).
 
+mod dead_letter;
+mod fingerprint;
+mod header;
+mod inbound;
+mod outbound;
+mod read;
+pub mod registry;
+mod resolve;
+mod schema;
+mod writers;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
 
 use crate::domain::{CommandResult, Event, Message, SessionId, Timestamp};
-use crate::record::{Origin, OutRecord, Record, TopicNames};
+use crate::record::{Header, Origin, OutRecord, Record, TopicNames};
+
+pub use header::claimed_forward;
+pub use registry::Registry;
+pub use schema::{
+    Level, MATCH_FOUND, SESSION_COMMAND, SESSION_COMMAND_RESULT, SESSION_EVENT, Subject,
+    limit_allocation, subjects,
+};
+
+use inbound::{MatchFoundValue, SessionCommandValue};
+use resolve::Plan;
+use writers::{Input, Writer, Writers};
+
+/// The bytes a value may have (contract 3, guarantee 6).
+pub const MAX_VALUE: usize = 64 * 1024;
+
+/// What an `AdmitMatch` may have beyond [`MAX_VALUE`]: the match inside was within it when it was
+/// sent, and the command around it has an id of at most 128 characters and a few fixed fields.
+const ADMISSION_ROOM: usize = 1024;
 
 /// A decoded input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,65 +134,143 @@ pub struct Passthrough {
     pub correlation_id: Option<Vec<u8>>,
 }
 
-impl Passthrough {
-    /// What `record` carries.
-    pub fn of(record: &Record) -> Self {
-        let _ = record;
-        todo!()
-    }
-}
-
-/// The origin and hops that a `sw-forward` header claims; `None` where it is absent or malformed.
-pub fn claimed_forward(record: &Record) -> Option<(Origin, u32)> {
-    let _ = record;
-    todo!()
-}
-
 /// Decodes inputs and encodes outputs.
 pub struct Codec {
     topics: TopicNames,
     ids: OutputIds,
-    source: Arc<dyn SchemaSource>,
+    writers: Writers,
 }
 
 impl Codec {
     /// Makes a codec that writes with `ids` and looks writer schemas up at `source`.
     pub fn new(topics: TopicNames, ids: OutputIds, source: Arc<dyn SchemaSource>) -> Self {
+        limit_allocation();
+        let writers = Writers::new(&topics, source);
         Self {
             topics,
             ids,
-            source,
+            writers,
         }
     }
 
-    /// Looks up the writer schemas of `records` that are not known yet.
+    /// Looks up the writer schemas of `records` that are not known yet. An id that the registry did
+    /// not know before is asked for again: its schema may be registered by now.
     ///
     /// # Errors
     /// [`LookupError::Unavailable`]: the lane waits and tries again.
     pub async fn prepare(&self, records: &[Record]) -> Result<(), LookupError> {
-        let _ = (&self.source, records);
-        todo!()
+        let framed = records.iter().filter_map(|record| {
+            let value = record
+                .value
+                .as_deref()
+                .filter(|value| value.len() <= size_limit(record))?;
+            Some((self.input(record), frame_id(value)?))
+        });
+        self.writers.look_up(framed).await
     }
 
     /// Decodes an input whose writer schema [`Codec::prepare`] has looked up.
     ///
     /// # Errors
     /// [`Poison`]: a dead letter.
+    ///
+    /// # Panics
+    /// Where the record was not prepared, or comes from a topic that is no input.
     pub fn decode(&self, record: &Record) -> Result<Decoded, Poison> {
-        let _ = (&self.topics, record);
-        todo!()
+        let undecodable = |reason: &str| Poison::Undecodable {
+            reason: reason.to_owned(),
+        };
+        let input = self.input(record);
+        let Some(value) = record.value.as_deref() else {
+            return Err(undecodable("the record has no value"));
+        };
+        if value.len() > size_limit(record) {
+            return Err(Poison::TooLarge { size: value.len() });
+        }
+        let message = match value.first() {
+            Some(b'{') => match input {
+                Input::MatchFound => from_json::<MatchFoundValue>(value),
+                Input::SessionCommand => from_json::<SessionCommandValue>(value),
+            }?,
+            Some(0) => {
+                let id =
+                    frame_id(value).ok_or_else(|| undecodable("the frame has no schema id"))?;
+                match &*self.writers.known(input, id) {
+                    Writer::Unknown => return Err(Poison::UnknownSchema { id }),
+                    Writer::Unresolved(mismatch) => {
+                        return Err(Poison::Undecodable {
+                            reason: format!("writer schema {id} does not resolve: {mismatch}"),
+                        });
+                    }
+                    Writer::Resolved(plan) => match input {
+                        Input::MatchFound => from_avro::<MatchFoundValue>(plan, value),
+                        Input::SessionCommand => from_avro::<SessionCommandValue>(plan, value),
+                    }?,
+                }
+            }
+            Some(_) => {
+                return Err(undecodable(
+                    "the value begins neither with a zero byte nor with {",
+                ));
+            }
+            None => return Err(undecodable("the value is empty")),
+        };
+        let admitted = input == Input::SessionCommand && matches!(message, Message::Match(_));
+        if value.len() > MAX_VALUE && !admitted {
+            return Err(Poison::TooLarge { size: value.len() });
+        }
+        let fingerprint = fingerprint::of(&message);
+        Ok(Decoded {
+            message,
+            fingerprint,
+            admitted,
+        })
     }
 
     /// An event; `passthrough` of the message that caused it, `None` for a timer's.
     pub fn event(&self, event: &Event, passthrough: Option<&Passthrough>) -> OutRecord {
-        let _ = (self.ids, event, passthrough);
-        todo!()
+        let event_id = event.session_id.event_id(event.sequence);
+        let correlation = passthrough.and_then(Passthrough::correlation_text);
+        let session_id = event.session_id.as_str();
+        let mut headers = header::cloud_event(
+            &event_id,
+            outbound::event_type(event.kind),
+            event.occurred_at,
+            Some(session_id),
+        );
+        if let Some(passthrough) = passthrough {
+            passthrough.append_to(&mut headers);
+        }
+        OutRecord {
+            topic: self.topics.session_event.clone(),
+            partition: None,
+            key: Some(session_id.as_bytes().to_vec()),
+            value: Some(outbound::event(
+                event,
+                &event_id,
+                correlation,
+                self.ids.event,
+            )),
+            headers,
+        }
     }
 
     /// A result.
     pub fn result(&self, result: &CommandResult, passthrough: &Passthrough) -> OutRecord {
-        let _ = (result, passthrough);
-        todo!()
+        let mut headers = header::cloud_event(
+            &result.id,
+            "session.command.result",
+            result.decided_at,
+            result.session_id.as_deref(),
+        );
+        passthrough.append_to(&mut headers);
+        OutRecord {
+            topic: self.topics.session_command_result.clone(),
+            partition: None,
+            key: Some(result.id.as_bytes().to_vec()),
+            value: Some(outbound::result(result, self.ids.result)),
+            headers,
+        }
     }
 
     /// `record` on its way to partition `home` of `session-command`: a command's bytes as they came, a
@@ -173,11 +284,33 @@ impl Codec {
         origin: &Origin,
         hops: u32,
     ) -> OutRecord {
-        let _ = (record, decoded, session_id, home, origin, hops);
-        todo!()
+        let value = match &decoded.message {
+            Message::Match(found) if !decoded.admitted => {
+                let id = decoded.message.id();
+                Some(outbound::admit_match(found, id.as_str(), self.ids.command))
+            }
+            Message::Match(_) | Message::Command(_) => record.value.clone(),
+        };
+        let own = record
+            .headers
+            .iter()
+            .filter(|(name, _)| name != header::FORWARD)
+            .cloned();
+        let headers: Vec<Header> = own.chain([header::forward(origin, hops)]).collect();
+        OutRecord {
+            topic: self.topics.session_command.clone(),
+            partition: Some(home),
+            key: Some(session_id.as_str().as_bytes().to_vec()),
+            value,
+            headers,
+        }
     }
 
     /// `record` as a dead letter: original key, headers and value beside the reason (contract 1).
+    ///
+    /// `dlq-timestamp` is Kafka's number, `dlq-failed-at` is RFC 3339. Where the original is too large
+    /// for the topic, `dlq-key-truncated: <size>` and `dlq-headers-dropped: <count>` say what else
+    /// than the value was cut.
     pub fn dead_letter(
         &self,
         record: &Record,
@@ -185,13 +318,53 @@ impl Codec {
         group: &str,
         failed_at: Timestamp,
     ) -> OutRecord {
-        let _ = (record, reason, group, failed_at);
-        todo!()
+        let topic = &self.topics.session_dead_letter;
+        dead_letter::dead_letter(topic, record, reason, group, failed_at)
+    }
+
+    /// Which input `record` belongs to.
+    fn input(&self, record: &Record) -> Input {
+        if record.lane.topic == self.topics.session_command {
+            Input::SessionCommand
+        } else {
+            assert!(
+                record.lane.topic == self.topics.match_found,
+                "lanes read input topics only"
+            );
+            Input::MatchFound
+        }
     }
 }
 
-/// The `type` of an event on the wire.
-pub fn event_type(kind: crate::domain::EventKind) -> &'static str {
-    let _ = kind;
-    todo!()
+/// The schema id of a value in Confluent wire format.
+fn frame_id(value: &[u8]) -> Option<u32> {
+    match value {
+        [0, a, b, c, d, ..] => Some(u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => None,
+    }
+}
+
+/// What `record`'s value may have: a record that claims to be on its way home may be an `AdmitMatch`.
+fn size_limit(record: &Record) -> usize {
+    match claimed_forward(record) {
+        Some(_) => MAX_VALUE + ADMISSION_ROOM,
+        None => MAX_VALUE,
+    }
+}
+
+fn from_json<T: DeserializeOwned + Into<Message>>(value: &[u8]) -> Result<Message, Poison> {
+    let value: Result<T, _> = inbound::read_json(value);
+    value
+        .map(T::into)
+        .map_err(|reason| Poison::Undecodable { reason })
+}
+
+fn from_avro<T: DeserializeOwned + Into<Message>>(
+    plan: &Plan,
+    value: &[u8],
+) -> Result<Message, Poison> {
+    let value: Result<T, _> = read::read(plan, &value[5..]);
+    value.map(T::into).map_err(|error| Poison::Undecodable {
+        reason: format!("Avro: {error}"),
+    })
 }
