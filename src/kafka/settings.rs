@@ -62,6 +62,14 @@ pub enum SetupError {
         /// The topic as it is called in the broker.
         topic: String,
     },
+    /// The brokers refused a change of a topic.
+    #[error("cannot {change}: {reason}")]
+    Change {
+        /// The step, in words.
+        change: String,
+        /// What the brokers said.
+        reason: String,
+    },
     /// No broker answered in time.
     #[error("no broker of {brokers} answered: {reason}")]
     Unavailable {

@@ -117,7 +117,7 @@ impl Sizes {
             .saturating_add(CLIENT_MARGIN)
             .clamp(CLIENT_BOUNDS.0, CLIENT_BOUNDS.1);
         config.set("message.max.bytes", message.to_string());
-        config.set("batch.size", smallest.min(BATCH).max(1).to_string());
+        config.set("batch.size", smallest.clamp(1, BATCH).to_string());
     }
 }
 
