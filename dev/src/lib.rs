@@ -4,6 +4,7 @@
 
 mod cache;
 mod client;
+pub mod daily;
 mod error;
 mod guard;
 mod kafka;

@@ -128,7 +128,7 @@ pub enum FailPoints {
 }
 
 /// One service as it is shown to people.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// `kafka`, `mongo-0`, `registry` …
     pub name: String,
