@@ -42,13 +42,17 @@ impl Cache {
             });
         };
         // The services run in other working directories, so their paths must not be relative.
-        Ok(Self { folder: std::path::absolute(&folder).io("find", &folder)? })
+        Ok(Self {
+            folder: std::path::absolute(&folder).io("find", &folder)?,
+        })
     }
 
     /// A cache in a folder of the caller's choice.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
-        Self { folder: folder.to_path_buf() }
+        Self {
+            folder: folder.to_path_buf(),
+        }
     }
 
     /// A folder of the cache, made if need be.
@@ -71,7 +75,8 @@ impl Cache {
         if is_whole(&part) {
             return Ok(part);
         }
-        let _lock = self.lock(name, title, progress).await?;
+        let waiting = format!("waiting for another process to fetch {title}…");
+        let _lock = self.lock(name, &waiting, progress).await?;
         // Another process may have fetched it meanwhile.
         if is_whole(&part) {
             return Ok(part);
@@ -82,7 +87,10 @@ impl Cache {
         let fresh = staging.join("fresh");
         std::fs::create_dir_all(&fresh).io("create", &fresh)?;
         if part.exists() {
-            progress.fetch(&format!("{title} in {} is damaged: fetching it again", part.display()));
+            progress.fetch(&format!(
+                "{title} in {} is damaged: fetching it again",
+                part.display()
+            ));
         }
         progress.during(title, &staging, fetch(&fresh)).await?;
         let manifest = manifest(&fresh)?;
@@ -95,8 +103,9 @@ impl Cache {
         Ok(part)
     }
 
-    /// Holds a lock against other processes and tasks until the file is dropped.
-    pub(crate) async fn lock(&self, name: &str, title: &str, progress: Progress) -> Result<File> {
+    /// Holds a lock against other processes and tasks until the file is dropped. `waiting` is shown
+    /// if somebody else holds it.
+    pub(crate) async fn lock(&self, name: &str, waiting: &str, progress: Progress) -> Result<File> {
         let path = self.folder("locks")?.join(name);
         let file = File::create(&path).io("create", &path)?;
         let mut told = false;
@@ -107,7 +116,7 @@ impl Cache {
                 Err(TryLockError::Error(source)) => return Err(source).io("lock", &path),
             }
             if !told {
-                progress.fetch(&format!("waiting for another process to fetch {title}…"));
+                progress.fetch(waiting);
                 told = true;
             }
             tokio::time::sleep(LOCK_INTERVAL).await;
@@ -126,7 +135,11 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
             length => digest.update(&buffer[..length]),
         }
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Refuses a file whose SHA-256 is not the pinned one.
@@ -135,8 +148,16 @@ pub(crate) fn check_sha256(path: &Path, expected: &str) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Err(Error::Checksum { file, expected: expected.to_owned(), found })
+    let file = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    Err(Error::Checksum {
+        file,
+        expected: expected.to_owned(),
+        found,
+    })
 }
 
 /// Removes a folder and all in it; one that is not there is no error.
@@ -174,7 +195,9 @@ fn list(root: &Path, folder: &Path, lines: &mut Vec<String>) -> Result<()> {
 }
 
 fn is_whole(part: &Path) -> bool {
-    let Ok(expected) = std::fs::read_to_string(part.join(MANIFEST)) else { return false };
+    let Ok(expected) = std::fs::read_to_string(part.join(MANIFEST)) else {
+        return false;
+    };
     manifest(part).is_ok_and(|found| found == expected)
 }
 

@@ -19,9 +19,12 @@ const JAVA_MAJOR: u32 = 17;
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| {
-        file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    })
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// Runs a program to its end in a folder; its output is in the error if it fails.
@@ -42,7 +45,11 @@ pub(crate) async fn run(
     })?;
     match process.ended().await {
         0 => std::fs::remove_file(&log).io("remove", &log),
-        code => Err(Error::Fetch { what: what.to_owned(), code, output: tail(&log) }),
+        code => Err(Error::Fetch {
+            what: what.to_owned(),
+            code,
+            output: tail(&log),
+        }),
     }
 }
 
@@ -58,13 +65,19 @@ pub(crate) async fn maven(
     let program = find("mvn").ok_or_else(|| Error::Missing {
         what: format!("Maven (`mvn`), which fetches {what},"),
         hint: format!(
-            "install it (Debian: `apt-get install maven`; macOS: `brew install maven`), \
-             or name a running service with {variable}"
+            "install it (Debian: `apt-get install maven`; macOS: `brew install maven`), or name a running service with {variable}"
         ),
     })?;
-    let _lock = cache.lock("maven", "with Maven", progress).await?;
+    let waiting = format!("{what} waits for another fetch with Maven…");
+    let _lock = cache.lock("maven", &waiting, progress).await?;
     let quiet = ["--batch-mode", "--quiet"].map(OsString::from);
-    run(what, folder, &program, quiet.into_iter().chain(arguments).collect()).await
+    run(
+        what,
+        folder,
+        &program,
+        quiet.into_iter().chain(arguments).collect(),
+    )
+    .await
 }
 
 /// The `java` of `JAVA_HOME` or `PATH`, if it is new enough.
@@ -83,11 +96,15 @@ pub(crate) fn java(variable: &str) -> Result<PathBuf> {
         .or_else(|| find("java"))
         .ok_or_else(|| missing(format!("Java {JAVA_MAJOR} or newer")))?;
     // macOS has a `java` that only says that there is none, so it must be asked.
-    let answer = std::process::Command::new(&program).arg("-version").output();
+    let answer = std::process::Command::new(&program)
+        .arg("-version")
+        .output();
     let answer = answer.io("run", &program)?;
     match java_major(&String::from_utf8_lossy(&answer.stderr)) {
         Some(major) if major >= JAVA_MAJOR => Ok(program),
-        Some(major) => Err(missing(format!("Java {JAVA_MAJOR} or newer (found {major})"))),
+        Some(major) => Err(missing(format!(
+            "Java {JAVA_MAJOR} or newer (found {major})"
+        ))),
         None => Err(missing(format!("Java {JAVA_MAJOR} or newer"))),
     }
 }
@@ -131,7 +148,10 @@ mod tests {
             ("openjdk version \"25\" 2025-09-16\n", Some(25)),
             ("java version \"1.8.0_312\"\n", Some(8)),
             ("openjdk version \"26-ea\" 2026-03-17\n", Some(26)),
-            ("The operation couldn't be completed. Unable to locate a Java Runtime.\n", None),
+            (
+                "The operation couldn't be completed. Unable to locate a Java Runtime.\n",
+                None,
+            ),
         ] {
             assert_eq!(java_major(answer), major, "{answer}");
         }

@@ -89,7 +89,10 @@ pub async fn down(cache: &Cache) -> anyhow::Result<()> {
         state = folder.read();
     }
     let Some(state) = state else {
-        bail!("something is up, but {} cannot be read", folder.state_file().display());
+        bail!(
+            "something is up, but {} cannot be read",
+            folder.state_file().display()
+        );
     };
     terminate(state.pid)?;
     let gone = async {
@@ -178,7 +181,10 @@ async fn watch(services: &Services) {
         .collect::<FuturesUnordered<_>>();
     while let Some((service, code)) = ends.next().await {
         let log = tail(service.log());
-        report(&format!("{} ended with code {code}; its log ends with:\n{log}", service.name()));
+        report(&format!(
+            "{} ended with code {code}; its log ends with:\n{log}",
+            service.name()
+        ));
     }
     std::future::pending().await
 }
@@ -212,8 +218,12 @@ async fn start_in_background(folder: &RunFolder, arguments: &[String]) -> anyhow
 async fn follow(folder: &RunFolder, log: &Path, child: &mut Child) -> anyhow::Result<()> {
     let mut shown = 0;
     loop {
-        let ended = child.try_wait().context("look after the process in the background")?;
-        let ready = folder.read().is_some_and(|state| state.ready && state.pid == child.id());
+        let ended = child
+            .try_wait()
+            .context("look after the process in the background")?;
+        let ready = folder
+            .read()
+            .is_some_and(|state| state.ready && state.pid == child.id());
         shown += copy_from(log, shown);
         match ended {
             Some(_) => bail!("the services did not start"),
@@ -226,7 +236,9 @@ async fn follow(folder: &RunFolder, log: &Path, child: &mut Child) -> anyhow::Re
 async fn abandon(mut child: Child) -> anyhow::Result<()> {
     report("interrupted: ending what was started…");
     terminate(child.id())?;
-    tokio::task::spawn_blocking(move || child.wait()).await?.context("wait for the end")?;
+    tokio::task::spawn_blocking(move || child.wait())
+        .await?
+        .context("wait for the end")?;
     bail!("interrupted")
 }
 
@@ -251,7 +263,9 @@ fn terminate(pid: u32) -> anyhow::Result<()> {
 }
 
 async fn show(folder: &RunFolder) -> anyhow::Result<()> {
-    let Some(state) = folder.read() else { return Ok(()) };
+    let Some(state) = folder.read() else {
+        return Ok(());
+    };
     let text = state.describe(folder).await;
     io::stdout().write_all(text.as_bytes()).context("print")
 }

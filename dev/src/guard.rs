@@ -96,7 +96,9 @@ impl Process {
     pub(crate) async fn ended(&self) -> i32 {
         let mut status = self.lock().status.clone();
         let code = status.wait_for(|status| status.exit_code().is_some()).await;
-        code.ok().and_then(|status| status.exit_code()).unwrap_or(UNKNOWN_CODE)
+        code.ok()
+            .and_then(|status| status.exit_code())
+            .unwrap_or(UNKNOWN_CODE)
     }
 
     /// Sends a signal; returns once it is sent, or at once when the process has ended.
@@ -115,7 +117,10 @@ impl Process {
     pub(crate) async fn stop(&self) {
         self.signal(Signal::Terminate).await;
         self.signal(Signal::Thaw).await;
-        if tokio::time::timeout(STOP_BOUND, self.ended()).await.is_err() {
+        if tokio::time::timeout(STOP_BOUND, self.ended())
+            .await
+            .is_err()
+        {
             self.kill().await;
         }
     }
@@ -211,13 +216,21 @@ impl Guard {
             .spawn()
             .io("start a guard for", &spec.program)?;
         let input = child.stdin.take();
-        let output = child.stdout.take().expect("standard output was asked for as a pipe");
+        let output = child
+            .stdout
+            .take()
+            .expect("standard output was asked for as a pipe");
         let (sender, status) = watch::channel(Status::default());
         let listener = std::thread::Builder::new()
             .name("service-guard".to_owned())
             .spawn(move || listen(child, output, &sender))
             .io("start a thread for", &spec.program)?;
-        Ok(Self { input, written: 0, status, listener: Some(listener) })
+        Ok(Self {
+            input,
+            written: 0,
+            status,
+            listener: Some(listener),
+        })
     }
 
     /// Writes one line and returns how many were written.
@@ -248,7 +261,10 @@ impl Drop for Guard {
 /// Follows the guard's reports to their end, on a thread, because a service may outlive the async
 /// runtime it was started in.
 fn listen(mut child: Child, output: ChildStdout, status: &watch::Sender<Status>) {
-    for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
+    for line in BufReader::new(output)
+        .lines()
+        .map_while(std::io::Result::ok)
+    {
         let (word, number) = line.split_once(' ').unwrap_or((&line, ""));
         status.send_modify(|status| match word {
             "started" => status.pid = number.parse().ok(),

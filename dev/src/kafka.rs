@@ -47,7 +47,9 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
         return installed(java, Path::new(&home));
     }
     let fetched = cache
-        .part(PART, TITLE, progress, async |folder| fetch(cache, &java, folder, progress).await)
+        .part(PART, TITLE, progress, async |folder| {
+            fetch(cache, &java, folder, progress).await
+        })
         .await?;
     Ok(Installation {
         class_path: class_path(&fetched.join("lib")),
@@ -101,8 +103,13 @@ async fn fetch(cache: &Cache, java: &Path, folder: &Path, progress: Progress) ->
     let libraries = folder.join("lib");
     let mut output = OsString::from("-DoutputDirectory=");
     output.push(&libraries);
-    let arguments =
-        vec!["--file".into(), pom.into(), MAVEN_GOAL.into(), "-DincludeScope=runtime".into(), output];
+    let arguments = vec![
+        "--file".into(),
+        pom.into(),
+        MAVEN_GOAL.into(),
+        "-DincludeScope=runtime".into(),
+        output,
+    ];
     client::maven(cache, "Kafka", folder, arguments, KAFKA_VARIABLE, progress).await?;
     let checked = libraries.clone();
     tokio::task::spawn_blocking(move || check_jars(&checked, JARS))
@@ -122,10 +129,17 @@ fn check_jars(libraries: &Path, list: &str) -> Result<()> {
         .filter_map(|line| line.split_once("  "))
         .map(|(digest, name)| (name, digest))
         .collect::<BTreeMap<_, _>>();
-    let incomplete = |detail| Error::Incomplete { part: "Kafka".to_owned(), detail };
+    let incomplete = |detail| Error::Incomplete {
+        part: "Kafka".to_owned(),
+        detail,
+    };
     for entry in libraries.read_dir().io("list", libraries)? {
         let path = entry.io("list", libraries)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let Some(digest) = expected.get(name.as_str()) else {
             return Err(incomplete(format!("{name} is not on the list of its jars")));
         };
@@ -171,7 +185,11 @@ pub(crate) async fn start(
     .to_vec();
     arguments.push(logs);
     arguments.extend(installation.logging.iter().cloned());
-    arguments.extend(["-cp".into(), installation.class_path.clone(), "kafka.Kafka".into()]);
+    arguments.extend([
+        "-cp".into(),
+        installation.class_path.clone(),
+        "kafka.Kafka".into(),
+    ]);
     arguments.push(properties.into());
     let address = format!("127.0.0.1:{port}");
     let spec = place.spec(folder, installation.java.clone(), arguments);
@@ -195,7 +213,13 @@ async fn format(
         "-c".into(),
         properties.into(),
     ];
-    client::run("Kafka (formatting its data folder)", folder, java, arguments).await
+    client::run(
+        "Kafka (formatting its data folder)",
+        folder,
+        java,
+        arguments,
+    )
+    .await
 }
 
 /// The settings of a broker for development: small, quick to rebalance, nothing made by accident.
@@ -243,12 +267,16 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
 
 /// Checks the running Kafka that the environment names, if it names one.
 pub(crate) async fn named(source: Source) -> Result<Option<String>> {
-    let Some(bootstrap) = source.variable(KAFKA_VARIABLE) else { return Ok(None) };
+    let Some(bootstrap) = source.variable(KAFKA_VARIABLE) else {
+        return Ok(None);
+    };
     match probe(&bootstrap).await {
         Ok(()) => Ok(Some(bootstrap)),
-        Err(detail) => {
-            Err(Error::NotAnswering { variable: KAFKA_VARIABLE, address: bootstrap, detail })
-        }
+        Err(detail) => Err(Error::NotAnswering {
+            variable: KAFKA_VARIABLE,
+            address: bootstrap,
+            detail,
+        }),
     }
 }
 
@@ -270,11 +298,18 @@ pub(crate) async fn probe(bootstrap: &str) -> std::result::Result<(), String> {
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .map_err(|error| error.to_string())?;
-        let metadata =
-            consumer.fetch_metadata(None, ANSWER).map_err(|error| error.to_string())?;
-        if metadata.brokers().is_empty() { Err("no broker serves yet".to_owned()) } else { Ok(()) }
+        let metadata = consumer
+            .fetch_metadata(None, ANSWER)
+            .map_err(|error| error.to_string())?;
+        if metadata.brokers().is_empty() {
+            Err("no broker serves yet".to_owned())
+        } else {
+            Ok(())
+        }
     };
-    tokio::task::spawn_blocking(ask).await.unwrap_or_else(|error| Err(error.to_string()))
+    tokio::task::spawn_blocking(ask)
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
 }
 
 #[cfg(test)]
@@ -285,8 +320,14 @@ mod tests {
     #[test]
     fn the_list_of_jars_names_the_main_ones_with_their_digests() {
         assert_eq!(JARS.lines().count(), 93);
-        for name in ["kafka_2.13-4.1.0.jar", "kafka-tools-4.1.0.jar", "slf4j-simple-1.7.36.jar"] {
-            let line = JARS.lines().find(|line| line.ends_with(&format!("  {name}")));
+        for name in [
+            "kafka_2.13-4.1.0.jar",
+            "kafka-tools-4.1.0.jar",
+            "slf4j-simple-1.7.36.jar",
+        ] {
+            let line = JARS
+                .lines()
+                .find(|line| line.ends_with(&format!("  {name}")));
             assert_eq!(line.map(str::len), Some(64 + 2 + name.len()), "{name}");
         }
     }
@@ -301,10 +342,19 @@ mod tests {
 
         check(&format!("{digest}  a.jar\n")).expect("the folder is as listed");
         let missing = check(&format!("{digest}  a.jar\n{digest}  b.jar\n"));
-        assert!(matches!(missing, Err(Error::Incomplete { .. })), "{missing:?}");
+        assert!(
+            matches!(missing, Err(Error::Incomplete { .. })),
+            "{missing:?}"
+        );
         let foreign = check(&format!("{digest}  b.jar\n"));
-        assert!(matches!(foreign, Err(Error::Incomplete { .. })), "{foreign:?}");
+        assert!(
+            matches!(foreign, Err(Error::Incomplete { .. })),
+            "{foreign:?}"
+        );
         let changed = check(&format!("{}  a.jar\n", "0".repeat(64)));
-        assert!(matches!(changed, Err(Error::Checksum { .. })), "{changed:?}");
+        assert!(
+            matches!(changed, Err(Error::Checksum { .. })),
+            "{changed:?}"
+        );
     }
 }

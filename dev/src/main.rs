@@ -99,7 +99,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down => daily::down(&cache).await?,
         Command::Status => {
             let running = daily::status(&cache).await?;
-            return Ok(if running { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if running {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

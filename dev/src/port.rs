@@ -36,7 +36,10 @@ impl Port {
             let path = cache.folder("ports")?.join(number.to_string());
             let reservation = File::create(&path).io("create", &path)?;
             if reservation.try_lock().is_ok() && is_free(number) {
-                return Ok(Self { number, _reservation: Some(reservation) });
+                return Ok(Self {
+                    number,
+                    _reservation: Some(reservation),
+                });
             }
         }
         Err(Error::NoFreePort(FIRST, LAST))
@@ -45,10 +48,20 @@ impl Port {
     /// Takes one particular port, or says who has it.
     pub(crate) fn fixed(number: u16, what: &str, hint: &str) -> Result<Self> {
         if is_free(number) {
-            return Ok(Self { number, _reservation: None });
+            return Ok(Self {
+                number,
+                _reservation: None,
+            });
         }
-        let owner = owner(number).map(|owner| format!(" by {owner}")).unwrap_or_default();
-        Err(Error::PortTaken { port: number, what: what.to_owned(), owner, hint: hint.to_owned() })
+        let owner = owner(number)
+            .map(|owner| format!(" by {owner}"))
+            .unwrap_or_default();
+        Err(Error::PortTaken {
+            port: number,
+            what: what.to_owned(),
+            owner,
+            hint: hint.to_owned(),
+        })
     }
 }
 
@@ -65,11 +78,17 @@ fn owner(number: u16) -> Option<String> {
         .map(|inode| format!("socket:[{inode}]"))
         .collect::<Vec<_>>();
     let holds = |process: &std::fs::DirEntry| {
-        let Ok(descriptors) = process.path().join("fd").read_dir() else { return false };
+        let Ok(descriptors) = process.path().join("fd").read_dir() else {
+            return false;
+        };
         descriptors
             .flatten()
             .filter_map(|descriptor| descriptor.path().read_link().ok())
-            .any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+            .any(|target| {
+                sockets
+                    .iter()
+                    .any(|socket| target.as_os_str() == socket.as_str())
+            })
     };
     let process = std::fs::read_dir("/proc").ok()?.flatten().find(holds)?;
     let pid = process.file_name().into_string().ok()?;
@@ -99,8 +118,9 @@ mod tests {
     fn free_ports_are_distinct_while_they_are_held() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let cache = Cache::at(folder.path());
-        let ports =
-            (0..50).map(|_| Port::free(&cache).expect("a free port")).collect::<Vec<_>>();
+        let ports = (0..50)
+            .map(|_| Port::free(&cache).expect("a free port"))
+            .collect::<Vec<_>>();
         let numbers = ports.iter().map(Port::number).collect::<BTreeSet<_>>();
         assert_eq!(numbers.len(), ports.len());
         assert!(numbers.iter().all(|number| (FIRST..=LAST).contains(number)));
@@ -112,10 +132,16 @@ mod tests {
         let number = listener.local_addr().expect("a bound socket").port();
         let error = Port::fixed(number, "Kafka", "end it").expect_err("the port is taken");
         let message = error.to_string();
-        assert!(message.contains(&format!("port {number} for Kafka is taken")), "{message}");
+        assert!(
+            message.contains(&format!("port {number} for Kafka is taken")),
+            "{message}"
+        );
         assert!(message.ends_with("end it"), "{message}");
         if cfg!(target_os = "linux") {
-            assert!(message.contains(&format!("by pid {}", std::process::id())), "{message}");
+            assert!(
+                message.contains(&format!("by pid {}", std::process::id())),
+                "{message}"
+            );
         }
     }
 

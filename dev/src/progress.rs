@@ -73,7 +73,9 @@ fn since(began: Instant, folder: &Path) -> String {
 
 /// The bytes below a folder; what cannot be read counts as nothing.
 fn size(folder: &Path) -> u64 {
-    let Ok(entries) = folder.read_dir() else { return 0 };
+    let Ok(entries) = folder.read_dir() else {
+        return 0;
+    };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {

@@ -35,17 +35,35 @@ pub(crate) struct Installation {
 pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installation> {
     let java = client::java(REGISTRY_VARIABLE)?;
     let fetched = cache
-        .part(PART, TITLE, progress, async |folder| fetch(cache, folder, progress).await)
+        .part(PART, TITLE, progress, async |folder| {
+            fetch(cache, folder, progress).await
+        })
         .await?;
     let origin = format!("fetched, {}", fetched.display());
-    Ok(Installation { java, runner: fetched.join(RUNNER), origin })
+    Ok(Installation {
+        java,
+        runner: fetched.join(RUNNER),
+        origin,
+    })
 }
 
 async fn fetch(cache: &Cache, folder: &Path, progress: Progress) -> Result<()> {
     let mut output = OsString::from("-DoutputDirectory=");
     output.push(folder);
-    let arguments = vec![MAVEN_GOAL.into(), format!("-Dartifact={ARTIFACT}").into(), output];
-    client::maven(cache, "the registry", folder, arguments, REGISTRY_VARIABLE, progress).await?;
+    let arguments = vec![
+        MAVEN_GOAL.into(),
+        format!("-Dartifact={ARTIFACT}").into(),
+        output,
+    ];
+    client::maven(
+        cache,
+        "the registry",
+        folder,
+        arguments,
+        REGISTRY_VARIABLE,
+        progress,
+    )
+    .await?;
     let folder = folder.to_path_buf();
     tokio::task::spawn_blocking(move || unpack(&folder))
         .await
@@ -57,12 +75,17 @@ fn unpack(folder: &Path) -> Result<()> {
     check_sha256(&archive, ARCHIVE_SHA256)?;
     let file = std::fs::File::open(&archive).io("open", &archive)?;
     let decoder = flate2::read::GzDecoder::new(std::io::BufReader::new(file));
-    tar::Archive::new(decoder).unpack(folder).io("unpack", &archive)?;
+    tar::Archive::new(decoder)
+        .unpack(folder)
+        .io("unpack", &archive)?;
     std::fs::remove_file(&archive).io("remove", &archive)?;
     if folder.join(RUNNER).is_file() {
         return Ok(());
     }
-    Err(Error::Incomplete { part: TITLE.to_owned(), detail: format!("{RUNNER} is not in it") })
+    Err(Error::Incomplete {
+        part: TITLE.to_owned(),
+        detail: format!("{RUNNER} is not in it"),
+    })
 }
 
 /// Starts a registry.
@@ -98,13 +121,19 @@ pub(crate) fn url(address: &str) -> String {
 
 /// Checks the running registry that the environment names, if it names one.
 pub(crate) async fn named(source: Source) -> Result<Option<String>> {
-    let Some(url) = source.variable(REGISTRY_VARIABLE) else { return Ok(None) };
+    let Some(url) = source.variable(REGISTRY_VARIABLE) else {
+        return Ok(None);
+    };
     let url = url.trim_end_matches('/').to_owned();
     match probe(&url).await {
         Ok(()) => Ok(Some(url)),
         Err(detail) => {
             let address = crate::services::without_credentials(&url);
-            Err(Error::NotAnswering { variable: REGISTRY_VARIABLE, address, detail })
+            Err(Error::NotAnswering {
+                variable: REGISTRY_VARIABLE,
+                address,
+                detail,
+            })
         }
     }
 }
@@ -112,10 +141,17 @@ pub(crate) async fn named(source: Source) -> Result<Option<String>> {
 /// Asks for the list of subjects.
 pub(crate) async fn probe(url: &str) -> std::result::Result<(), String> {
     // A proxy in the environment is not meant for services of this machine.
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(3)).build();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(3))
+        .build();
     let client = client.map_err(|error| error.to_string())?;
     let answer = client.get(format!("{url}/subjects")).send().await;
     let answer = answer.map_err(|error| error.without_url().to_string())?;
     let status = answer.status();
-    if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(format!("it answers {status}"))
+    }
 }

@@ -36,7 +36,12 @@ pub struct Service {
 impl Service {
     /// Starts the process; it is not ready yet.
     pub(crate) fn start(name: &str, address: String, probe: Probe, spec: Spec) -> Result<Self> {
-        Ok(Self { name: name.to_owned(), address, probe, process: Process::start(spec)? })
+        Ok(Self {
+            name: name.to_owned(),
+            address,
+            probe,
+            process: Process::start(spec)?,
+        })
     }
 
     /// The service's name: `kafka`, `mongo-0`, `registry` …

@@ -58,7 +58,12 @@ impl Options {
     /// Nothing at all; the start of a set with one service only.
     #[must_use]
     pub fn none() -> Self {
-        Self { kafka: false, mongo: Mongo::None, registry: false, ..Self::default() }
+        Self {
+            kafka: false,
+            mongo: Mongo::None,
+            registry: false,
+            ..Self::default()
+        }
     }
 }
 
@@ -164,7 +169,11 @@ struct Part {
 
 impl Part {
     fn named(address: String, variable: &str) -> Self {
-        Self { address, origin: format!("named by {variable}"), own: Vec::new() }
+        Self {
+            address,
+            origin: format!("named by {variable}"),
+            own: Vec::new(),
+        }
     }
 }
 
@@ -178,7 +187,11 @@ impl Services {
     pub async fn start_with(cache: &Cache, options: Options) -> Result<Self> {
         let mut ports = Vec::new();
         let place = Place::new(options.folder.clone())?;
-        let begin = Begin { cache, place: &place, options: &options };
+        let begin = Begin {
+            cache,
+            place: &place,
+            options: &options,
+        };
         // Ports are taken before anything is fetched, so that a taken one is told at once.
         let kafka_ports = begin.kafka_ports().await?;
         let mongo_ports = begin.mongo_ports().await?;
@@ -193,7 +206,13 @@ impl Services {
                 ports.extend(taken);
             }
         }
-        Ok(Self { kafka, mongo, registry, _root: place.root, _ports: ports })
+        Ok(Self {
+            kafka,
+            mongo,
+            registry,
+            _root: place.root,
+            _ports: ports,
+        })
     }
 
     /// Kafka's bootstrap servers, `host:port`. Panics if the set was started without Kafka.
@@ -229,7 +248,10 @@ impl Services {
     /// The members of the replica set that this set has started.
     #[must_use]
     pub fn members(&self) -> &[Service] {
-        self.mongo.as_ref().map(|part| part.own.as_slice()).unwrap_or_default()
+        self.mongo
+            .as_ref()
+            .map(|part| part.own.as_slice())
+            .unwrap_or_default()
     }
 
     /// The registry as a process. Panics as [`Services::broker`] does.
@@ -248,7 +270,11 @@ impl Services {
     /// What runs, for people.
     #[must_use]
     pub fn found(&self) -> Vec<Found> {
-        let parts = [("kafka", &self.kafka), ("mongo", &self.mongo), ("registry", &self.registry)];
+        let parts = [
+            ("kafka", &self.kafka),
+            ("mongo", &self.mongo),
+            ("registry", &self.registry),
+        ];
         let mut found = Vec::new();
         for (name, part) in parts {
             let Some(part) = part else { continue };
@@ -274,7 +300,10 @@ impl Services {
 
     /// The services that this set has started.
     pub fn started(&self) -> impl Iterator<Item = &Service> {
-        [&self.kafka, &self.mongo, &self.registry].into_iter().flatten().flat_map(|part| &part.own)
+        [&self.kafka, &self.mongo, &self.registry]
+            .into_iter()
+            .flatten()
+            .flat_map(|part| &part.own)
     }
 
     /// Ends what was started, and returns when it is gone.
@@ -368,11 +397,21 @@ impl Begin<'_> {
             return Ok(Wanted::Named(address));
         }
         let variable = registry::REGISTRY_VARIABLE;
-        Ok(Wanted::Start(vec![self.port("the registry", 0, "--registry-port", variable)?]))
+        Ok(Wanted::Start(vec![self.port(
+            "the registry",
+            0,
+            "--registry-port",
+            variable,
+        )?]))
     }
 
     fn port(&self, what: &str, index: u16, flag: &str, variable: &str) -> Result<Port> {
-        let Ports::Fixed { kafka, mongo, registry } = self.options.ports else {
+        let Ports::Fixed {
+            kafka,
+            mongo,
+            registry,
+        } = self.options.ports
+        else {
             return Port::free(self.cache);
         };
         let first = match what {
@@ -399,8 +438,15 @@ impl Begin<'_> {
         let service = kafka::start(&installation, self.place, port, controller_port).await?;
         service.ready().await?;
         let address = service.address().to_owned();
-        progress.step(&format!("Kafka is ready on {address} ({:.1?})", began.elapsed()));
-        Ok(Some(Part { address, origin: installation.origin, own: vec![service] }))
+        progress.step(&format!(
+            "Kafka is ready on {address} ({:.1?})",
+            began.elapsed()
+        ));
+        Ok(Some(Part {
+            address,
+            origin: installation.origin,
+            own: vec![service],
+        }))
     }
 
     async fn mongo(&self, wanted: &Wanted) -> Result<Option<Part>> {
@@ -427,15 +473,25 @@ impl Begin<'_> {
         }
         mongo::initiate(&members).await?;
         let address = mongo::uri(&members);
-        progress.step(&format!("MongoDB is ready on {address} ({:.1?})", began.elapsed()));
-        Ok(Some(Part { address, origin: installation.origin, own: members }))
+        progress.step(&format!(
+            "MongoDB is ready on {address} ({:.1?})",
+            began.elapsed()
+        ));
+        Ok(Some(Part {
+            address,
+            origin: installation.origin,
+            own: members,
+        }))
     }
 
     async fn registry(&self, wanted: &Wanted) -> Result<Option<Part>> {
         let ports = match wanted {
             Wanted::No => return Ok(None),
             Wanted::Named(address) => {
-                return Ok(Some(Part::named(address.clone(), registry::REGISTRY_VARIABLE)));
+                return Ok(Some(Part::named(
+                    address.clone(),
+                    registry::REGISTRY_VARIABLE,
+                )));
             }
             Wanted::Start(ports) => ports,
         };
@@ -445,8 +501,15 @@ impl Begin<'_> {
         let service = registry::start(&installation, self.place, ports[0].number())?;
         service.ready().await?;
         let address = registry::url(service.address());
-        progress.step(&format!("the registry is ready on {address} ({:.1?})", began.elapsed()));
-        Ok(Some(Part { address, origin: installation.origin, own: vec![service] }))
+        progress.step(&format!(
+            "the registry is ready on {address} ({:.1?})",
+            began.elapsed()
+        ));
+        Ok(Some(Part {
+            address,
+            origin: installation.origin,
+            own: vec![service],
+        }))
     }
 }
 
@@ -483,9 +546,15 @@ impl Place {
                         detail: format!("{} is not empty", folder.display()),
                     });
                 }
-                Root { folder, fate: Fate::Keep }
+                Root {
+                    folder,
+                    fate: Fate::Keep,
+                }
             }
-            None => Root { folder: temporary()?, fate: Fate::Remove },
+            None => Root {
+                folder: temporary()?,
+                fate: Fate::Remove,
+            },
         };
         Ok(Self { root })
     }
@@ -505,7 +574,14 @@ impl Place {
             Fate::Remove => 0,
         };
         let log = log(&folder);
-        Spec { program, arguments, folder, log, fate: self.root.fate, grace_seconds }
+        Spec {
+            program,
+            arguments,
+            folder,
+            log,
+            fate: self.root.fate,
+            grace_seconds,
+        }
     }
 }
 
@@ -539,7 +615,10 @@ mod tests {
     fn credentials_are_never_shown() {
         for (address, shown) in [
             ("mongodb://user:secret@host:1/db", "mongodb://host:1/db"),
-            ("mongodb://host:1,host:2/?replicaSet=rs0", "mongodb://host:1,host:2/?replicaSet=rs0"),
+            (
+                "mongodb://host:1,host:2/?replicaSet=rs0",
+                "mongodb://host:1,host:2/?replicaSet=rs0",
+            ),
             ("https://user:s@cret@host/apis", "https://host/apis"),
             ("127.0.0.1:9092", "127.0.0.1:9092"),
         ] {

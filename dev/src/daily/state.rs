@@ -63,15 +63,35 @@ impl State {
         let age = minutes(folder.age());
         let mut text = format!("up for {age} (pid {pid}); log {log}\n\n");
         for service in &self.services {
-            let Found { name, address, origin, .. } = service;
-            let health = if answers(address).await { "answers" } else { "DOES NOT ANSWER" };
-            let pid = service.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-            line(&mut text, format_args!("{name:<9} {address:<16} {health}{pid} ({origin})"));
+            let Found {
+                name,
+                address,
+                origin,
+                ..
+            } = service;
+            let health = if answers(address).await {
+                "answers"
+            } else {
+                "DOES NOT ANSWER"
+            };
+            let pid = service
+                .pid
+                .map(|pid| format!(", pid {pid}"))
+                .unwrap_or_default();
+            line(
+                &mut text,
+                format_args!("{name:<9} {address:<16} {health}{pid} ({origin})"),
+            );
             if let Some(log) = &service.log {
                 line(&mut text, format_args!("{:<9} log {}", "", log.display()));
             }
         }
-        let Self { kafka, mongo_uri, registry_url, .. } = self;
+        let Self {
+            kafka,
+            mongo_uri,
+            registry_url,
+            ..
+        } = self;
         line(&mut text, format_args!("\nKafka     {kafka}"));
         line(&mut text, format_args!("MongoDB   {mongo_uri}"));
         line(&mut text, format_args!("Registry  {registry_url}"));
@@ -115,7 +135,9 @@ pub(super) struct RunFolder {
 
 impl RunFolder {
     pub(super) fn of(cache: &Cache) -> anyhow::Result<Self> {
-        Ok(Self { path: cache.folder("run")? })
+        Ok(Self {
+            path: cache.folder("run")?,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -138,7 +160,11 @@ impl RunFolder {
 
     fn lock_file(&self) -> anyhow::Result<File> {
         let path = self.path.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         file.with_context(|| format!("open {}", path.display()))
     }
 
@@ -199,8 +225,14 @@ impl RunFolder {
     }
 
     fn age(&self) -> Duration {
-        let written = self.state_file().metadata().and_then(|file| file.modified());
-        written.ok().and_then(|written| SystemTime::elapsed(&written).ok()).unwrap_or_default()
+        let written = self
+            .state_file()
+            .metadata()
+            .and_then(|file| file.modified());
+        written
+            .ok()
+            .and_then(|written| SystemTime::elapsed(&written).ok())
+            .unwrap_or_default()
     }
 }
 
