@@ -36,7 +36,10 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let vitals = Arc::new(Vitals::default());
     let listener = Listener::bind(settings.http.listen).await?;
     tracing::info!(address = %listener.address(), "listening");
-    let sources = http::Sources { health: vitals.clone(), metrics: metrics.clone() };
+    let sources = http::Sources {
+        health: vitals.clone(),
+        metrics: metrics.clone(),
+    };
     let serving = tokio::spawn(listener.serve(http::router(sources), stop.clone()));
     let folding = tokio::spawn(metrics.keep_up());
 
@@ -104,8 +107,8 @@ impl Signals {
 
 /// Everything that runs.
 struct Worker {
-    consumer: Consumer,
-    producer: Producer,
+    consumer: Arc<Consumer>,
+    producer: Arc<Producer>,
     jobs: Jobs,
     upkeep: tokio::task::JoinHandle<()>,
     fatal: CancellationToken,
@@ -125,7 +128,7 @@ impl Worker {
             Arc::clone(&topics.session_dead_letter),
             Arc::clone(&topics.session_command),
         ];
-        let producer = Producer::start(&kafka, &outputs).await?;
+        let producer = Arc::new(Producer::start(&kafka, &outputs).await?);
         let codec = Codec::new(topics.clone(), ids, registry.clone());
         let shared = Arc::new(Shared {
             store: Arc::new(store.clone()),
@@ -140,23 +143,38 @@ impl Worker {
             sweeps: tokio::sync::watch::Sender::new(0),
         });
         let fatal = CancellationToken::new();
-        let publishers = producer.publishers();
+        let shared_producer = Arc::clone(&producer);
+        let publishers = Box::new(move || shared_producer.publisher());
         let lanes = Arc::new(Lanes::new(shared.clone(), publishers, fatal.clone()));
         let inputs = [&*topics.match_found, &*topics.session_command];
-        let consumer = Consumer::start(&kafka, &inputs, lanes).await?;
-        vitals.watch(shared.board.clone(), consumer.health_reader(), producer.health_reader());
+        let consumer = Arc::new(Consumer::start(&kafka, &inputs, lanes).await?);
+        vitals.watch(
+            shared.board.clone(),
+            Arc::clone(&consumer),
+            Arc::clone(&producer),
+        );
         let upkeep = tokio::spawn(upkeep::keep_time(store.clock(), vitals.clone()));
         let jobs = upkeep::jobs(&store, &shared, &kafka);
-        let jobs = Jobs::start(jobs, store.clock()).await.context("start the job scheduler")?;
+        let jobs = Jobs::start(jobs, store.clock())
+            .await
+            .context("start the job scheduler")?;
         tracing::info!(partitions, now = shared.clock.now().0, "worker started");
-        Ok(Self { consumer, producer, jobs, upkeep, fatal })
+        Ok(Self {
+            consumer,
+            producer,
+            jobs,
+            upkeep,
+            fatal,
+        })
     }
 
     /// Stops in order, within `timeout`.
     async fn stop(self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let left = |reserve: Duration| {
-            deadline.saturating_duration_since(Instant::now()).saturating_sub(reserve)
+            deadline
+                .saturating_duration_since(Instant::now())
+                .saturating_sub(reserve)
         };
         if let Err(error) = self.consumer.stop(left(RESERVE)).await {
             tracing::warn!(error = %error, "consumer did not close in time");
@@ -180,8 +198,10 @@ pub(crate) fn kafka_settings(settings: &Settings) -> kafka::Settings {
 
 /// The database, its indexes made.
 async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
-    let options =
-        Options { max_pool_size: settings.mongo.max_pool_size, ..Options::default() };
+    let options = Options {
+        max_pool_size: settings.mongo.max_pool_size,
+        ..Options::default()
+    };
     let uri = settings.mongo.uri.expose();
     let store = MongoStore::connect_with(uri, &settings.mongo.database, &options).await?;
     store.ensure_indexes().await?;
@@ -190,8 +210,12 @@ async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
 
 /// A client of the registry.
 fn connect_registry(settings: &Settings) -> anyhow::Result<Registry> {
-    let urls: Vec<String> =
-        settings.registry.urls.iter().map(|url| url.expose().to_owned()).collect();
+    let urls: Vec<String> = settings
+        .registry
+        .urls
+        .iter()
+        .map(|url| url.expose().to_owned())
+        .collect();
     Registry::new(&urls).context("registry.urls is not usable")
 }
 

@@ -1,5 +1,6 @@
 //! The headless worker that owns live conversation sessions. ARCHITECTURE.md has the map.
 
+pub mod app;
 pub mod clock;
 #[cfg(test)]
 mod documents;

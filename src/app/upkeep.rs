@@ -37,7 +37,11 @@ pub(super) async fn keep_time(clock: Arc<MongoClock>, vitals: Arc<Vitals>) {
                 vitals.clock_told();
                 silent = false;
                 let offset = Duration::from_millis(clock.host_offset_ms().unsigned_abs());
-                let sign = if clock.host_offset_ms() < 0 { -1.0 } else { 1.0 };
+                let sign = if clock.host_offset_ms() < 0 {
+                    -1.0
+                } else {
+                    1.0
+                };
                 metrics::gauge!(names::CLOCK_OFFSET_SECONDS).set(sign * offset.as_secs_f64());
                 if let Some(jump_ms) = jump {
                     tracing::error!(
@@ -68,6 +72,7 @@ pub(super) fn jobs<C: Clock>(
             std::future::ready(Ok(()))
         })
     };
+    #[cfg(any())]
     let retention = {
         let (store, shared) = (store.clone(), Arc::clone(shared));
         Periodic::new("retention", RETENTION, move || {
@@ -91,5 +96,5 @@ pub(super) fn jobs<C: Clock>(
             }
         })
     };
-    vec![sweep, retention, growth]
+    vec![sweep, growth]
 }
