@@ -115,6 +115,23 @@ fn ann() -> UserId {
 }
 
 #[test]
+fn limits_a_day_that_was_begun_is_never_begun_again() {
+    let mut limits = UserLimits {
+        used: 4,
+        ..UserLimits::unused(ann(), Day(5))
+    };
+    let at = crate::domain::Timestamp(4 * 86_400_000);
+    let late = UserChange::Joined {
+        user_id: ann(),
+        session_id: session("s1"),
+        first: true,
+        at,
+    };
+    limits.apply(&late, &Rules::default());
+    assert_eq!((limits.day, limits.used), (Day(5), 5));
+}
+
+#[test]
 fn limits_a_release_is_idempotent_and_leaves_other_places() {
     let rules = Rules::default();
     let mut limits = UserLimits::unused(ann(), Day(1));
