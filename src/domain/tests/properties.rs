@@ -9,13 +9,14 @@ use super::fold::fold;
 use super::world::World;
 use crate::domain::{
     Action, Command, CommandResult, Match, MatchedUser, Message, PublicHostMigration, Rules,
-    SessionStatus, StartOn, Tier, UserChange,
+    Session, SessionStatus, StartOn, Tier, UserChange,
 };
 
 const USERS: [&str; 7] = ["ann", "bob", "cat", "dan", "eve", "fay", "gus"];
 const CONNECTIONS: [&str; 2] = ["x", "y"];
 
-/// One step of a history; sessions are named by a number, taken modulo those that exist.
+/// One step of a history. A session's number picks a live one where it can, a user's number in
+/// `Act` mostly a member: most of a random history shall happen to sessions, not be refused.
 #[derive(Clone, Debug)]
 enum Move {
     Wait {
@@ -86,12 +87,13 @@ fn what() -> impl Strategy<Value = What> {
 fn one_move() -> impl Strategy<Value = Move> {
     let user = || 0..USERS.len();
     let users = || prop::collection::vec((user(), any::<bool>()), 1..7);
-    let session = || 0usize..6;
+    let session = || 0usize..64;
     let wait = prop_oneof![
-        4 => 0u64..30_000,
-        3 => 30_000u64..300_000,
-        1 => 300_000u64..4_000_000,
-        1 => Just(120_000u64),
+        9 => 0u64..20_000,
+        3 => 20_000u64..200_000,
+        1 => 200_000u64..2_000_000,
+        // Whole seconds hit deadlines to the millisecond, half a day reaches midnight.
+        3 => (0u64..100).prop_map(|seconds| seconds * 1000),
         1 => Just(43_200_000u64),
     ];
     prop_oneof![
@@ -109,7 +111,7 @@ fn one_move() -> impl Strategy<Value = Move> {
             session
         }),
         2 => user().prop_map(|user| Move::Guess { user }),
-        14 => (user(), session(), what())
+        16 => (0usize..64, session(), what())
             .prop_map(|(user, session, what)| Move::Act { user, session, what }),
         2 => (users(), 1..5, 2..7).prop_map(|(users, min, max)| Move::Match { users, min, max }),
         3 => (users(), session()).prop_map(|(users, session)| Move::Backfill { users, session }),
@@ -125,10 +127,10 @@ fn rules() -> impl Strategy<Value = Rules> {
     (
         any::<(bool, bool, bool)>(),
         seconds(0u64..200),
-        prop::option::of(seconds(1u64..300)),
-        seconds(1u64..2000),
-        seconds(1u64..2000),
-        (1u32..4, 1u32..5, 1u32..5),
+        prop::option::of(seconds(60u64..300)),
+        seconds(300u64..2000),
+        seconds(300u64..2000),
+        (1u32..4, 1u32..5, 1u32..9),
     )
         .prop_map(
             |(switches, grace, no_show, session, waiting, limits)| Rules {
@@ -166,13 +168,7 @@ struct History {
 impl History {
     fn take(&mut self, step: &Move) {
         let world = &mut self.world;
-        let nth = |session: usize| {
-            world
-                .sessions
-                .len()
-                .checked_sub(1)
-                .map(|last| session % (last + 1))
-        };
+        let nth = |number| nth_session(world, number);
         let message = match step {
             Move::Wait { ms } => {
                 world.now = world.now.plus(Duration::from_millis(*ms));
@@ -230,8 +226,9 @@ impl History {
                 what,
             } => {
                 let Some(index) = nth(*session) else { return };
+                let user = member(&world.sessions[index], *user);
                 let action = act(world.sessions[index].id.as_str(), what);
-                Message::Command(command(world, *user, false, action))
+                Message::Command(command(world, user, false, action))
             }
             Move::Match { users, min, max } => {
                 Message::Match(matched(self.messages.len(), users, *min, *max, None))
@@ -272,6 +269,34 @@ impl History {
         assert_eq!(self.world.events.len(), before.events.len());
         assert_eq!(self.world.ledger.len(), before.ledger.len());
     }
+}
+
+/// The live session of that number, or any; seven in eight numbers ask for a live one.
+fn nth_session(world: &World, number: usize) -> Option<usize> {
+    let all: Vec<usize> = (0..world.sessions.len()).collect();
+    let is_live = |index: &usize| world.sessions[*index].status != SessionStatus::Ended;
+    let live: Vec<usize> = all.iter().copied().filter(is_live).collect();
+    let choice = if live.is_empty() || number % 8 == 0 {
+        all
+    } else {
+        live
+    };
+    choice.get(number.checked_rem(choice.len())?).copied()
+}
+
+/// The member of that number, or anybody; three in four numbers ask for a member.
+fn member(session: &Session, number: usize) -> usize {
+    let open = session
+        .participants
+        .iter()
+        .filter(|participant| participant.is_open());
+    let users = open.map(|participant| participant.user_id.as_str());
+    let members: Vec<&str> = users.collect();
+    let chosen = number
+        .checked_rem(members.len())
+        .filter(|_| number % 4 != 0);
+    let place = chosen.and_then(|index| USERS.iter().position(|user| *user == members[index]));
+    place.unwrap_or(number % USERS.len())
 }
 
 /// A user's places are exactly the live sessions in which the user is open, never more than allowed
