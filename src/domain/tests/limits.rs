@@ -157,6 +157,22 @@ fn limits_a_release_is_idempotent_and_leaves_other_places() {
 }
 
 #[test]
+fn limits_a_place_is_held_once() {
+    let mut limits = UserLimits::unused(ann(), Day(0));
+    let at = crate::domain::Timestamp(0);
+    for first in [true, false] {
+        let joined = UserChange::Joined {
+            user_id: ann(),
+            session_id: session("s1"),
+            first,
+            at,
+        };
+        limits.apply(&joined, &Rules::default());
+    }
+    assert_eq!((limits.open.len(), limits.used), (1, 1));
+}
+
+#[test]
 fn limits_a_rejoin_takes_a_place_but_is_no_use_of_the_day() {
     let mut limits = UserLimits::unused(ann(), Day(1));
     let at = crate::domain::Timestamp(3 * 86_400_000);

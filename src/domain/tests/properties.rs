@@ -276,7 +276,7 @@ fn nth_session(world: &World, number: usize) -> Option<usize> {
     let all: Vec<usize> = (0..world.sessions.len()).collect();
     let is_live = |index: &usize| world.sessions[*index].status != SessionStatus::Ended;
     let live: Vec<usize> = all.iter().copied().filter(is_live).collect();
-    let choice = if live.is_empty() || number % 8 == 0 {
+    let choice = if live.is_empty() || number.is_multiple_of(8) {
         all
     } else {
         live
@@ -294,7 +294,7 @@ fn member(session: &Session, number: usize) -> usize {
     let members: Vec<&str> = users.collect();
     let chosen = number
         .checked_rem(members.len())
-        .filter(|_| number % 4 != 0);
+        .filter(|_| !number.is_multiple_of(4));
     let place = chosen.and_then(|index| USERS.iter().position(|user| *user == members[index]));
     place.unwrap_or(number % USERS.len())
 }
