@@ -2,6 +2,7 @@
 
 use insta::assert_snapshot;
 
+use super::told::offset;
 use super::world::World;
 use std::time::Duration;
 
@@ -214,6 +215,24 @@ fn time_never_falls_within_a_session() {
     #3 participant.joined +100 waiting 2/4 host ann; bob participant waiting joined +100 present 0 spoke 0; c2 by bob
     places +bob(first)
     ");
+}
+
+#[test]
+fn decided_at_never_falls_below_a_decision_on_the_same_session() {
+    let mut world = World::new();
+    world.run("at 100; match m1 ann bob; eve creates as 0d9b6f0e-5c1b-4a52-9c9a-6d1f0a2b3c4d");
+    world.ledger.clear();
+    world.run("at 50");
+    for line in [
+        "match m1 ann bob",
+        "cat creates as 0d9b6f0e-5c1b-4a52-9c9a-6d1f0a2b3c4d",
+        "cat joins s2",
+        "ann leaves s1",
+        "backfill m2 s1 dan",
+    ] {
+        let result = world.run(line).result.expect("a message is answered");
+        assert_eq!(offset(result.decided_at), "+100", "{line}");
+    }
 }
 
 #[test]

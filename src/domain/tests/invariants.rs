@@ -37,7 +37,7 @@ const LIVE: [(&str, Break); 33] = [
     ("peak_participants", |s| s.peak_participants = 1),
     ("peak_participants", |s| s.peak_participants = 4),
     ("one_participant_a_user", |s| {
-        s.participants[1].user_id = user("ann")
+        s.participants[1].user_id = user("ann");
     }),
     ("one_host", |s| s.participants[1].role = Role::Host),
     ("one_host", |s| s.host_user_id = user("bob")),
@@ -48,7 +48,7 @@ const LIVE: [(&str, Break); 33] = [
     }),
     ("invite_code", |s| s.invite_code = None),
     ("invite_code", |s| {
-        s.invite_code = Some(InviteCode::from_stored("AEIOU1".to_owned()))
+        s.invite_code = Some(InviteCode::from_stored("AEIOU1".to_owned()));
     }),
     ("status_fits", |s| s.status = SessionStatus::Waiting),
     ("status_fits", |s| s.status = SessionStatus::Ended),
@@ -61,13 +61,13 @@ const LIVE: [(&str, Break); 33] = [
         }
     }),
     ("instants_in_order", |s| {
-        s.started_at = Some(s.created_at.minus(Duration::from_secs(1)))
+        s.started_at = Some(s.created_at.minus(Duration::from_secs(1)));
     }),
     ("instants_in_order", |s| s.updated_at = s.created_at),
     ("instants_in_order", |s| s.expires_at = Some(s.created_at)),
     ("warnings_fit", |s| s.warnings.reverse()),
     ("warnings_fit", |s| {
-        s.warnings[0].before_end = Duration::from_secs(7)
+        s.warnings[0].before_end = Duration::from_secs(7);
     }),
     ("sequence_covers_events", |s| s.sequence = 5),
     ("stints_counted", |s| s.participants[1].rejoin_count = 1),
@@ -77,16 +77,16 @@ const LIVE: [(&str, Break); 33] = [
     ("presence_fits", |s| s.participants[0].connection_id = None),
     ("presence_fits", |s| s.participants[1].deadline = None),
     ("leave_reason_fits", |s| {
-        s.participants[0].leave_reason = Some(LeaveReason::Left)
+        s.participants[0].leave_reason = Some(LeaveReason::Left);
     }),
     ("stint_in_order", |s| {
-        s.participants[1].stint_started_at = s.created_at
+        s.participants[1].stint_started_at = s.created_at;
     }),
     ("speaking_within_presence", |s| {
-        s.participants[0].speaking_time_seconds = 11
+        s.participants[0].speaking_time_seconds = 11;
     }),
     ("presence_within_membership", |s| {
-        s.participants[0].present_before_ms = 10_001
+        s.participants[0].present_before_ms = 10_001;
     }),
 ];
 
@@ -96,16 +96,16 @@ const OVER: [(&str, Break); 9] = [
         s.participants[0].leave_reason = None;
     }),
     ("invite_code", |s| {
-        s.invite_code = Some(InviteCode::from_indices([0; 6]))
+        s.invite_code = Some(InviteCode::from_indices([0; 6]));
     }),
     ("end_reason_fits", |s| {
-        s.end_reason = Some(EndReason::Timeout)
+        s.end_reason = Some(EndReason::Timeout);
     }),
     ("end_reason_fits", |s| {
-        s.end_reason = Some(EndReason::NeverStarted)
+        s.end_reason = Some(EndReason::NeverStarted);
     }),
     ("instants_in_order", |s| {
-        s.ended_at = s.expires_at.map(|at| Timestamp(at.0 + 1))
+        s.ended_at = s.expires_at.map(|at| Timestamp(at.0 + 1));
     }),
     ("warnings_fit", |s| {
         let before_end = Duration::from_secs(60);
@@ -116,10 +116,10 @@ const OVER: [(&str, Break); 9] = [
         s.warnings = vec![Warning { at, before_end }];
     }),
     ("leave_reason_fits", |s| {
-        s.participants[0].left_at = s.started_at
+        s.participants[0].left_at = s.started_at;
     }),
     ("presence_fits", |s| {
-        s.participants[1].status = ParticipantStatus::Waiting
+        s.participants[1].status = ParticipantStatus::Waiting;
     }),
     ("distinct_users", |s| s.participants.clear()),
 ];
@@ -180,7 +180,7 @@ fn every_invariant_of_limits_is_checked() {
             "failed_codes_in_order",
             UserLimits {
                 failed_codes: vec![Timestamp(2), Timestamp(1)],
-                ..healthy.clone()
+                ..healthy
             },
         ),
     ] {

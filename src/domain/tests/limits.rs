@@ -115,6 +115,23 @@ fn ann() -> UserId {
 }
 
 #[test]
+fn limits_a_day_that_was_begun_is_never_begun_again() {
+    let mut limits = UserLimits {
+        used: 4,
+        ..UserLimits::unused(ann(), Day(5))
+    };
+    let at = crate::domain::Timestamp(4 * 86_400_000);
+    let late = UserChange::Joined {
+        user_id: ann(),
+        session_id: session("s1"),
+        first: true,
+        at,
+    };
+    limits.apply(&late, &Rules::default());
+    assert_eq!((limits.day, limits.used), (Day(5), 5));
+}
+
+#[test]
 fn limits_a_release_is_idempotent_and_leaves_other_places() {
     let rules = Rules::default();
     let mut limits = UserLimits::unused(ann(), Day(1));
@@ -137,6 +154,22 @@ fn limits_a_release_is_idempotent_and_leaves_other_places() {
     limits.apply(&released, &rules);
     assert_eq!(limits, once);
     assert_eq!((limits.open, limits.used), (vec![session("s2")], 2));
+}
+
+#[test]
+fn limits_a_place_is_held_once() {
+    let mut limits = UserLimits::unused(ann(), Day(0));
+    let at = crate::domain::Timestamp(0);
+    for first in [true, false] {
+        let joined = UserChange::Joined {
+            user_id: ann(),
+            session_id: session("s1"),
+            first,
+            at,
+        };
+        limits.apply(&joined, &Rules::default());
+    }
+    assert_eq!((limits.open.len(), limits.used), (1, 1));
 }
 
 #[test]
