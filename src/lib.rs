@@ -1,8 +1,16 @@
 //! The headless worker that owns live conversation sessions. ARCHITECTURE.md has the map.
 
+pub mod app;
 pub mod clock;
+#[cfg(test)]
+mod documents;
 pub mod domain;
+pub mod http;
+pub mod jobs;
 pub mod kafka;
+pub mod lane;
 pub mod record;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

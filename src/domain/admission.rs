@@ -3,10 +3,12 @@
 //! well-formed [`Request`] that names its session or the way to it.
 
 use super::command::{Message, Tier};
-use super::ids::{ConnectionId, InviteCode, SessionId, TopicId, UserId};
-use super::result::CommandResult;
+use super::event::Cause;
+use super::ids::{ConnectionId, InviteCode, SessionId, TopicId, UserId, well_formed};
+use super::result::{Code, CommandResult, Rejection, ResultOrigin};
 use super::rules::Rules;
 use super::time::Timestamp;
+use super::well_formed::malformed_id;
 
 /// What is remembered of a message that was judged before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +160,70 @@ impl Request {
             }
         }
     }
+
+    /// An answer to this request that says nothing yet. It names the session that the sender named;
+    /// an id that derives from a creation or a match is named only once something is made of it.
+    pub(super) fn answer(&self, now: Timestamp) -> CommandResult {
+        let (id, origin, user_id, named) = match self {
+            Self::Create {
+                command_id,
+                user_id,
+                session_id,
+                ..
+            } => {
+                let chosen = *session_id != SessionId::of_command(command_id);
+                (
+                    command_id,
+                    ResultOrigin::Command,
+                    Some(user_id),
+                    chosen.then_some(session_id),
+                )
+            }
+            Self::Join {
+                command_id,
+                user_id,
+                ..
+            } => (command_id, ResultOrigin::Command, Some(user_id), None),
+            Self::OnSession {
+                command_id,
+                user_id,
+                session_id,
+                ..
+            } => (
+                command_id,
+                ResultOrigin::Command,
+                Some(user_id),
+                Some(session_id),
+            ),
+            Self::Match { match_id, .. } => (match_id, ResultOrigin::Match, None, None),
+            Self::Backfill {
+                match_id,
+                session_id,
+                ..
+            } => (match_id, ResultOrigin::Match, None, Some(session_id)),
+        };
+        CommandResult::blank(
+            id.clone(),
+            origin,
+            user_id.map(|id| id.as_str().to_owned()),
+            named.map(|id| id.as_str().to_owned()),
+            now,
+        )
+    }
+
+    /// What events of this request name as their cause.
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::Create { command_id, .. }
+            | Self::Join { command_id, .. }
+            | Self::OnSession { command_id, .. } => Cause::Command {
+                command_id: command_id.clone(),
+            },
+            Self::Match { match_id, .. } | Self::Backfill { match_id, .. } => Cause::Match {
+                match_id: match_id.clone(),
+            },
+        }
+    }
 }
 
 /// Takes a message through the steps before its session is looked for.
@@ -171,6 +237,52 @@ pub fn admit(
     now: Timestamp,
     rules: &Rules,
 ) -> Admission {
-    let _ = (message, fingerprint, remembered, now, rules);
-    todo!()
+    let refuse = |rejection, remember| Admission::Settled {
+        result: CommandResult::to(message, now).rejected(rejection),
+        remember,
+    };
+    let (id, field) = match message {
+        Message::Command(command) => (&command.command_id, "commandId"),
+        Message::Match(found) => (&found.match_id, "matchId"),
+    };
+    let Ok(id) = well_formed(id) else {
+        return refuse(malformed_id(field), false);
+    };
+    if let Some(first) = remembered {
+        // A match never conflicts: its id alone says that it is the same again.
+        let same = matches!(message, Message::Match(_)) || first.fingerprint == *fingerprint;
+        if same {
+            let result = CommandResult {
+                replayed: true,
+                ..first.result.clone()
+            };
+            return Admission::Settled {
+                result,
+                remember: false,
+            };
+        }
+        let detail = "another command with this commandId was judged before";
+        return refuse(Rejection::new(Code::CommandConflict, detail), false);
+    }
+    if let Message::Command(command) = message
+        && let Some(rejection) = refused_issue(command.issued_at, now, rules)
+    {
+        return refuse(rejection, true);
+    }
+    match Request::from_message(message, id) {
+        Ok(request) => Admission::Proceed(request),
+        Err(rejection) => refuse(rejection, true),
+    }
+}
+
+fn refused_issue(issued_at: Timestamp, now: Timestamp, rules: &Rules) -> Option<Rejection> {
+    if issued_at < now.minus(rules.command_retention) {
+        let detail = "issuedAt is further back than commands are remembered";
+        return Some(Rejection::new(Code::CommandExpired, detail));
+    }
+    if issued_at > now.plus(Rules::ISSUED_AHEAD) {
+        let detail = "issuedAt is more than 5 minutes ahead";
+        return Some(Rejection::new(Code::InvalidArgument, detail));
+    }
+    None
 }

@@ -1,6 +1,7 @@
 //! Messages as decoded: what a sender said, before anything about it was judged. Ids are raw text
 //! here; [`crate::domain::admit`] turns a message into a well-formed [`crate::domain::Request`].
 
+use super::ids::well_formed;
 use super::time::Timestamp;
 
 /// A learner's tier; an absent or unknown one is free.
@@ -33,15 +34,41 @@ pub enum MessageId {
 impl Message {
     /// The message's id: trimmed where well-formed, else as it came.
     pub fn id(&self) -> MessageId {
-        let trimmed = |text: &str| {
-            super::ids::UserId::parse(text)
-                .map_or_else(|_| text.to_owned(), |id| id.as_str().to_owned())
-        };
         match self {
             Self::Command(command) => MessageId::Command(trimmed(&command.command_id)),
             Self::Match(found) => MessageId::Match(trimmed(&found.match_id)),
         }
     }
+
+    /// Who acts: trimmed where well-formed, else as it came; `None` for a match.
+    pub(super) fn user_id(&self) -> Option<String> {
+        match self {
+            Self::Command(command) => Some(trimmed(&command.user_id)),
+            Self::Match(_) => None,
+        }
+    }
+
+    /// The session the sender named: trimmed where well-formed, else as it came.
+    pub(super) fn named_session_id(&self) -> Option<String> {
+        let named = match self {
+            Self::Match(found) => found.session_id.as_ref(),
+            Self::Command(command) => match &command.action {
+                Action::CreatePrivateSession { session_id, .. } => session_id.as_ref(),
+                Action::JoinSession { .. } => None,
+                Action::StartSession { session_id }
+                | Action::EndSession { session_id }
+                | Action::LeaveSession { session_id, .. }
+                | Action::ConnectParticipant { session_id, .. }
+                | Action::DisconnectParticipant { session_id, .. }
+                | Action::ReportSpeakingTime { session_id, .. } => Some(session_id),
+            },
+        };
+        named.map(|text| trimmed(text))
+    }
+}
+
+fn trimmed(text: &str) -> String {
+    well_formed(text).unwrap_or(text).to_owned()
 }
 
 impl MessageId {

@@ -1,14 +1,19 @@
 //! The heart: given a session, its users' limits and a request, what happens. Overdue deadlines of
 //! the session take effect first, in order of their instants; then the row of the contract's table.
 
-use super::admission::Request;
+use super::admission::{Request, SessionAction};
 use super::event::Event;
 use super::ids::{InviteCode, SessionId, UserId};
-use super::limits::UserLimits;
-use super::result::CommandResult;
+use super::limits::{UserLimits, refused_attempt};
+use super::result::{CommandResult, Rejection};
 use super::rules::Rules;
-use super::session::Session;
+use super::session::{Blueprint, Session, SessionKind};
+use super::step::Step;
 use super::time::Timestamp;
+use super::{match_found, private_session};
+
+/// The least participants of a private session; it decides nothing (contract 2, AC5).
+const PRIVATE_MIN_PARTICIPANTS: i32 = 2;
 
 /// What a decision looks at.
 #[derive(Clone, Debug)]
@@ -87,8 +92,56 @@ pub struct Elapsed {
 /// Judges a request against its session (contract 2): attempts (join only) → session found → overdue
 /// deadlines → the row of the table.
 pub fn decide(state: &State<'_>, request: &Request, context: &Context<'_>) -> Decision {
-    let _ = (state, request, context);
-    todo!()
+    match request {
+        Request::Create {
+            user_id,
+            tier,
+            session_id,
+            target_language_code,
+            topic_id,
+            topic_title,
+            max_participants,
+            ..
+        } => {
+            let blueprint = Blueprint {
+                id: session_id,
+                kind: SessionKind::Private,
+                target_language_code,
+                topic_id: topic_id.as_ref(),
+                topic_title: topic_title.as_deref(),
+                min_participants: PRIVATE_MIN_PARTICIPANTS,
+                max_participants: *max_participants,
+            };
+            private_session::create(&blueprint, user_id, *tier, state, request, context)
+        }
+        Request::Join { user_id, tier, .. } => refuse_attempts(state, request, context)
+            .unwrap_or_else(|| private_session::join(user_id, *tier, state, request, context)),
+        Request::OnSession {
+            user_id, action, ..
+        } => on_session(user_id, action, state, request, context),
+        Request::Match {
+            session_id,
+            target_language_code,
+            topic_id,
+            topic_title,
+            users,
+            min_participants,
+            max_participants,
+            ..
+        } => {
+            let blueprint = Blueprint {
+                id: session_id,
+                kind: SessionKind::Public,
+                target_language_code,
+                topic_id: topic_id.as_ref(),
+                topic_title: topic_title.as_deref(),
+                min_participants: *min_participants,
+                max_participants: *max_participants,
+            };
+            match_found::make(&blueprint, users, state, request, context)
+        }
+        Request::Backfill { users, .. } => match_found::backfill(users, state, request, context),
+    }
 }
 
 /// The one step before a session is found that needs the user (contract 2, AC3): a join by a user
@@ -98,12 +151,65 @@ pub fn refuse_attempts(
     request: &Request,
     context: &Context<'_>,
 ) -> Option<Decision> {
-    let _ = (state, request, context);
-    todo!()
+    let Request::Join { user_id, .. } = request else {
+        return None;
+    };
+    let rejection = refused_attempt(state.limits_of(user_id), context.now, context.rules)?;
+    Some(Decision::unchanged(
+        request.answer(context.now).rejected(rejection),
+    ))
 }
 
 /// Fires the deadlines of `session` that are due, in order of their instants (contract 2, AC4, AC7).
 pub fn elapse(session: &Session, context: &Context<'_>) -> Elapsed {
-    let _ = (session, context);
-    todo!()
+    let mut step = Step::on(session, context);
+    step.elapse();
+    step.into_elapsed()
+}
+
+fn on_session(
+    user_id: &UserId,
+    action: &SessionAction,
+    state: &State<'_>,
+    request: &Request,
+    context: &Context<'_>,
+) -> Decision {
+    let Some(session) = state.session else {
+        let result = request
+            .answer(context.now)
+            .rejected(Rejection::session_not_found());
+        return Decision::unchanged(result);
+    };
+    let mut step = Step::on(session, context);
+    step.elapse();
+    step.caused_by(request.cause(), Some(user_id.clone()));
+    let outcome = step.act(user_id, action);
+    let result = request.answer(step.now);
+    let result = match outcome {
+        Ok(detail) => result.accepted(step.session(), detail),
+        Err(rejection) => result.rejected(rejection),
+    };
+    step.into_decision(result)
+}
+
+impl State<'_> {
+    /// The limits of `user_id`; `None`: nothing used.
+    pub(super) fn limits_of(&self, user_id: &UserId) -> Option<&UserLimits> {
+        self.users
+            .iter()
+            .find(|limits| limits.user_id == *user_id)
+            .copied()
+    }
+}
+
+impl Decision {
+    /// Nothing happens but the answer.
+    pub(super) fn unchanged(result: CommandResult) -> Self {
+        Self {
+            session: None,
+            users: Vec::new(),
+            events: Vec::new(),
+            result,
+        }
+    }
 }

@@ -12,7 +12,8 @@ pub struct MalformedId;
 /// The longest id, in Unicode scalars.
 const MAX_SCALARS: usize = 128;
 
-fn well_formed(text: &str) -> Result<&str, MalformedId> {
+/// Trims `text` and checks that it is well-formed (contract, "Ids").
+pub(super) fn well_formed(text: &str) -> Result<&str, MalformedId> {
     let trimmed = text.trim();
     if trimmed.is_empty()
         || trimmed.chars().count() > MAX_SCALARS

@@ -10,12 +10,23 @@ mod decide;
 mod event;
 mod ids;
 mod invariants;
+mod lifecycle;
 mod limits;
+mod match_found;
+mod membership;
 mod participant;
+mod private_session;
 mod result;
 mod rules;
 mod session;
+mod session_action;
+mod statistics;
+mod step;
 mod time;
+mod well_formed;
+
+#[cfg(test)]
+mod tests;
 
 pub use admission::{Admission, Remembered, Request, SessionAction, admit};
 pub use command::{Action, Command, Match, MatchedUser, Message, MessageId, Tier};

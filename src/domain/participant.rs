@@ -1,6 +1,7 @@
 //! One learner's part in one session: a stint opens with a join and closes with a leave; the same
 //! participant reopens on a rejoin (contract 2, AC3–AC6).
 
+use super::event::ParticipantSnapshot;
 use super::ids::{ConnectionId, UserId};
 use super::time::Timestamp;
 
@@ -74,5 +75,66 @@ impl Participant {
     /// Whether the participant counts towards capacity and `participantCount`.
     pub fn is_open(&self) -> bool {
         self.left_at.is_none()
+    }
+
+    /// Whole seconds of presence by `at`: the sum of the stints, the present one up to `at`, or up to
+    /// the drop where the participant is disconnected (contract 2, AC6).
+    pub fn present_seconds(&self, at: Timestamp) -> i64 {
+        self.present_ms(at) / 1000
+    }
+
+    /// The participant as an event shows it at `at`.
+    pub fn snapshot(&self, at: Timestamp) -> ParticipantSnapshot {
+        ParticipantSnapshot {
+            user_id: self.user_id.clone(),
+            role: self.role,
+            status: self.status,
+            joined_at: self.joined_at,
+            left_at: self.left_at,
+            present_seconds: self.present_seconds(at),
+            speaking_time_seconds: self.speaking_time_seconds,
+            rejoin: self.rejoin_count > 0,
+        }
+    }
+
+    /// The speaking time once `reported` has come in at `at`: cumulative, never falling, and no more
+    /// than presence (contract 2, AC6).
+    pub(super) fn speaking_time_after(&self, reported: i64, at: Timestamp) -> i64 {
+        self.speaking_time_seconds
+            .max(reported.min(self.present_seconds(at)))
+    }
+
+    /// Opens a stint: the first, or another one of a participant who came back (contract 2, AC3).
+    pub(super) fn open_stint(
+        &mut self,
+        seniority: i64,
+        at: Timestamp,
+        deadline: Option<Timestamp>,
+    ) {
+        self.status = ParticipantStatus::Waiting;
+        self.left_at = None;
+        self.leave_reason = None;
+        self.stint_started_at = at;
+        self.seniority = seniority;
+        self.deadline = deadline;
+    }
+
+    /// Closes the stint; who is disconnected was present only until the drop (contract 2, AC6).
+    pub(super) fn close_stint(&mut self, reason: LeaveReason, left_at: Timestamp) {
+        self.present_before_ms = self.present_ms(left_at);
+        self.status = ParticipantStatus::Disconnected;
+        self.left_at = Some(left_at);
+        self.leave_reason = Some(reason);
+        self.connection_id = None;
+        self.disconnected_at = None;
+        self.deadline = None;
+    }
+
+    fn present_ms(&self, at: Timestamp) -> i64 {
+        if !self.is_open() {
+            return self.present_before_ms;
+        }
+        let until = self.disconnected_at.unwrap_or(at);
+        self.present_before_ms + until.millis_since(self.stint_started_at).max(0)
     }
 }

@@ -1,6 +1,8 @@
 //! The answer to a message: the contract's `CommandResult`, and the stable codes of a rejection.
 
+use super::command::{Message, MessageId};
 use super::ids::{InviteCode, UserId};
+use super::session::Session;
 use super::time::Timestamp;
 
 /// Whether a result answers a command or a match.
@@ -156,8 +158,126 @@ pub struct RejectedUser {
 
 impl CommandResult {
     /// The answer to a message that makes the worker fail by itself (contract 1, `internal_error`).
-    pub fn internal_error(message: &super::command::Message, now: Timestamp) -> Self {
-        let _ = (message, now);
-        todo!()
+    pub fn internal_error(message: &Message, now: Timestamp) -> Self {
+        Self::to(message, now).rejected(Rejection::new(
+            Code::InternalError,
+            "the worker failed on this message",
+        ))
+    }
+
+    /// An answer to `message` that says nothing yet.
+    pub(super) fn to(message: &Message, now: Timestamp) -> Self {
+        let (id, origin) = match message.id() {
+            MessageId::Command(id) => (id, ResultOrigin::Command),
+            MessageId::Match(id) => (id, ResultOrigin::Match),
+        };
+        Self::blank(
+            id,
+            origin,
+            message.user_id(),
+            message.named_session_id(),
+            now,
+        )
+    }
+
+    /// An answer that says nothing yet: accepted, 200.
+    pub(super) fn blank(
+        id: String,
+        origin: ResultOrigin,
+        user_id: Option<String>,
+        session_id: Option<String>,
+        decided_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            origin,
+            user_id,
+            code: None,
+            http_status: 200,
+            detail: String::new(),
+            session_id,
+            invite_code: None,
+            sequence: None,
+            limit: None,
+            used: None,
+            reset_at: None,
+            rejected_users: Vec::new(),
+            eligible_user_ids: Vec::new(),
+            replayed: false,
+            decided_at,
+        }
+    }
+
+    /// The answer once a rule said no.
+    pub(super) fn rejected(mut self, rejection: Rejection) -> Self {
+        self.code = Some(rejection.code);
+        self.http_status = rejection.code.http_status();
+        self.detail = rejection.detail;
+        self.limit = rejection.limit;
+        self.used = rejection.used;
+        self.reset_at = rejection.reset_at;
+        self
+    }
+
+    /// The answer once every rule said yes; `session` as it is after the step.
+    pub(super) fn accepted(mut self, session: &Session, detail: &str) -> Self {
+        detail.clone_into(&mut self.detail);
+        self.session_id = Some(session.id.as_str().to_owned());
+        self.sequence = Some(session.sequence);
+        self
+    }
+}
+
+/// A rule said no: the code, and what a sender can learn from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    /// Why.
+    pub(super) code: Code,
+    /// For people; names fields, never repeats values.
+    pub(super) detail: String,
+    /// The limit that refused.
+    pub(super) limit: Option<i32>,
+    /// What was used of it.
+    pub(super) used: Option<i32>,
+    /// When trying again makes sense.
+    pub(super) reset_at: Option<Timestamp>,
+}
+
+impl Rejection {
+    /// A rejection that knows no limit.
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            limit: None,
+            used: None,
+            reset_at: None,
+        }
+    }
+
+    /// What is answered where a session is over.
+    pub(super) fn session_ended() -> Self {
+        Self::new(Code::SessionEnded, "the session has ended")
+    }
+
+    /// What is answered where there is no such session.
+    pub(super) fn session_not_found() -> Self {
+        Self::new(Code::SessionNotFound, "there is no such session")
+    }
+
+    /// A rejection by a limit.
+    pub(super) fn by_limit(
+        code: Code,
+        detail: impl Into<String>,
+        limit: u32,
+        used: usize,
+        reset_at: Option<Timestamp>,
+    ) -> Self {
+        Self {
+            limit: Some(i32::try_from(limit).unwrap_or(i32::MAX)),
+            used: Some(i32::try_from(used).unwrap_or(i32::MAX)),
+            reset_at,
+            ..Self::new(code, detail)
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::event::SessionSnapshot;
 use super::ids::{InviteCode, SessionId, TopicId, UserId};
 use super::participant::Participant;
+use super::rules::Rules;
 use super::time::Timestamp;
 
 /// How a session came to be.
@@ -95,4 +97,111 @@ pub struct Session {
     pub next_seniority: i64,
     /// Everybody who was ever in, in order of first join, ties in match order.
     pub participants: Vec<Participant>,
+}
+
+/// What a new session is made of, besides its host.
+pub(super) struct Blueprint<'a> {
+    /// Its id.
+    pub(super) id: &'a SessionId,
+    /// Public or private.
+    pub(super) kind: SessionKind,
+    /// Of BCP 47 shape.
+    pub(super) target_language_code: &'a str,
+    /// The topic's id.
+    pub(super) topic_id: Option<&'a TopicId>,
+    /// The topic's title.
+    pub(super) topic_title: Option<&'a str>,
+    /// How many it takes to start a public session.
+    pub(super) min_participants: i32,
+    /// Seats, 2–6.
+    pub(super) max_participants: i32,
+}
+
+impl Session {
+    /// A session at `now`, before its first event and with nobody in it.
+    pub(super) fn new(
+        blueprint: &Blueprint<'_>,
+        host: &UserId,
+        invite_code: Option<InviteCode>,
+        now: Timestamp,
+        rules: &Rules,
+    ) -> Self {
+        Self {
+            id: blueprint.id.clone(),
+            kind: blueprint.kind,
+            status: SessionStatus::Waiting,
+            target_language_code: blueprint.target_language_code.to_owned(),
+            topic_id: blueprint.topic_id.cloned(),
+            topic_title: blueprint.topic_title.map(str::to_owned),
+            host_user_id: host.clone(),
+            min_participants: blueprint.min_participants,
+            max_participants: blueprint.max_participants,
+            created_at: now,
+            started_at: None,
+            expires_at: None,
+            ended_at: None,
+            end_reason: None,
+            invite_code,
+            sequence: 0,
+            updated_at: now,
+            waiting_deadline: Some(now.plus(rules.waiting_timeout)),
+            warnings: Vec::new(),
+            peak_participants: 0,
+            next_seniority: 0,
+            participants: Vec::new(),
+        }
+    }
+
+    /// How many participants are open: what capacity and `participantCount` count.
+    pub fn open_count(&self) -> usize {
+        self.participants
+            .iter()
+            .filter(|participant| participant.is_open())
+            .count()
+    }
+
+    /// The participant `user_id`, open or not; `None`: never in.
+    pub fn participant(&self, user_id: &UserId) -> Option<&Participant> {
+        self.participants
+            .iter()
+            .find(|participant| participant.user_id == *user_id)
+    }
+
+    /// `endedAt` − `startedAt` in whole seconds, up to `now` while active, 0 if never started
+    /// (contract 2, AC7 and AC8).
+    pub fn duration_seconds(&self, now: Timestamp) -> i64 {
+        self.started_at.map_or(0, |started_at| {
+            self.ended_at.unwrap_or(now).millis_since(started_at).max(0) / 1000
+        })
+    }
+
+    /// The session as an event shows it.
+    pub fn snapshot(&self) -> SessionSnapshot {
+        SessionSnapshot {
+            kind: self.kind,
+            status: self.status,
+            target_language_code: self.target_language_code.clone(),
+            topic_id: self.topic_id.clone(),
+            topic_title: self.topic_title.clone(),
+            host_user_id: self.host_user_id.clone(),
+            min_participants: self.min_participants,
+            max_participants: self.max_participants,
+            participant_count: count(self.open_count()),
+            created_at: self.created_at,
+            started_at: self.started_at,
+            expires_at: self.expires_at,
+            ended_at: self.ended_at,
+        }
+    }
+
+    /// Whether another open participant fits.
+    pub(super) fn has_seat(&self) -> bool {
+        count(self.open_count()) < self.max_participants
+    }
+}
+
+/// A number of participants as the contract counts them; a session never holds more than
+/// [`Rules::DISTINCT_USERS`].
+pub(super) fn count(participants: usize) -> i32 {
+    i32::try_from(participants).unwrap_or(i32::MAX)
 }

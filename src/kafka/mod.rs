@@ -1,6 +1,20 @@
 //! Kafka's two ends as traits that lanes see, and their librdkafka implementations. Knows no schema,
 //! no rule and no database; positions come in from outside, committed offsets are only a lag gauge.
 
+mod admin;
+mod consumer;
+mod health;
+mod partitioner;
+mod producer;
+mod settings;
+pub mod topics;
+
+pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
+pub use self::health::Health;
+pub use self::partitioner::partition_of;
+pub use self::producer::{KafkaPublisher, Producer, record_bytes};
+pub use self::settings::{Settings, SetupError};
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +49,10 @@ pub enum Error {
     /// The partition was taken away.
     #[error("the partition was revoked")]
     Revoked,
+    /// The position is not in the log: older than its first record or beyond its end. Stands until
+    /// [`Log::seek`]; waiting does not help.
+    #[error("the position is outside the log")]
+    OutOfRange,
 }
 
 /// One input partition, read by one lane.
@@ -65,7 +83,7 @@ pub trait Log: Send + 'static {
 /// Resolves when every record of one `send` is acknowledged by all in-sync replicas.
 pub type Receipt = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// The output, shared by the lanes of a process.
+/// One lane's way to the output.
 pub trait Publisher: Send + Sync + 'static {
     /// Hands `records` over, in order and behind everything handed over before by this caller.
     ///
@@ -78,4 +96,7 @@ pub trait Publisher: Send + Sync + 'static {
 
     /// Resolves when a new producer is up after a failed delivery.
     fn recovered(&self) -> impl Future<Output = ()> + Send;
+
+    /// The largest record that `topic` takes, as [`record_bytes`] counts.
+    fn max_record_bytes(&self, topic: &str) -> usize;
 }

@@ -1,1 +1,332 @@
-//! The store in memory.
+//! The store in memory: the same promises as MongoDB without the database, deterministic, for the
+//! simulation and for tests. It knows no time but the clocks of commits, and never is unavailable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    Ask, Commit, Error, Forward, ForwardEntry, Found, LanePosition, LaneStore, LedgerEntry, Loaded,
+    OutboxBatch, Store, StoredSession, StoredUser, UserWrite,
+};
+use crate::domain::{InviteCode, MessageId, SessionId, SessionStatus, Timestamp, UserId};
+use crate::record::{Origin, OutRecord, TopicPartition};
+
+/// A database that lives as long as its clones.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inner {
+    sessions: BTreeMap<SessionId, Arc<StoredSession>>,
+    invite_codes: BTreeMap<InviteCode, SessionId>,
+    users: BTreeMap<UserId, StoredUser>,
+    ledger: BTreeMap<MessageId, LedgerEntry>,
+    forwards: BTreeMap<(Origin, i32), ForwardEntry>,
+    lanes: BTreeMap<TopicPartition, LanePosition>,
+    outbox: BTreeMap<(TopicPartition, i64), Arc<[OutRecord]>>,
+}
+
+/// The handle of a lane's owner.
+#[derive(Debug)]
+pub struct MemoryLane {
+    inner: Arc<Mutex<Inner>>,
+    lane: TopicPartition,
+    home: Option<i32>,
+    epoch: i64,
+    batch: i64,
+}
+
+impl MemoryStore {
+    /// An empty database.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every session, by id.
+    pub fn sessions(&self) -> BTreeMap<SessionId, Arc<StoredSession>> {
+        lock(&self.inner).sessions.clone()
+    }
+
+    /// Every user who has used anything.
+    pub fn users(&self) -> BTreeMap<UserId, StoredUser> {
+        lock(&self.inner).users.clone()
+    }
+
+    /// Every remembered message.
+    pub fn ledger(&self) -> BTreeMap<MessageId, LedgerEntry> {
+        lock(&self.inner).ledger.clone()
+    }
+
+    /// Every forward, by origin and home.
+    pub fn forwards(&self) -> Vec<ForwardEntry> {
+        lock(&self.inner).forwards.values().cloned().collect()
+    }
+
+    /// Every lane's document.
+    pub fn lanes(&self) -> BTreeMap<TopicPartition, LanePosition> {
+        lock(&self.inner).lanes.clone()
+    }
+
+    /// The stored batches of `lane`, in order.
+    pub fn outbox(&self, lane: &TopicPartition) -> Vec<OutboxBatch> {
+        lock(&self.inner).outbox_after(lane, i64::MIN)
+    }
+
+    /// How many batches of `lane` are stored.
+    pub fn outbox_len(&self, lane: &TopicPartition) -> usize {
+        self.outbox(lane).len()
+    }
+
+    /// Deletes what may be forgotten at `now` and returns how many entries went.
+    pub fn forget(&self, now: Timestamp) -> usize {
+        let mut inner = lock(&self.inner);
+        let before = inner.ledger.len() + inner.forwards.len();
+        inner.ledger.retain(|_, entry| !is_forgotten(entry, now));
+        inner.forwards.retain(|_, entry| entry.forget_at > now);
+        before - inner.ledger.len() - inner.forwards.len()
+    }
+}
+
+impl Store for MemoryStore {
+    type Lane = MemoryLane;
+
+    async fn fence(
+        &self,
+        lane: &TopicPartition,
+        home: Option<i32>,
+    ) -> Result<(Self::Lane, LanePosition), Error> {
+        let mut inner = lock(&self.inner);
+        let position = inner.lanes.entry(lane.clone()).or_insert(LanePosition {
+            epoch: 0,
+            batch: 0,
+            next: None,
+            acked: 0,
+            clock: Timestamp(0),
+            last: None,
+        });
+        position.epoch += 1;
+        let position = *position;
+        let handle = MemoryLane {
+            inner: Arc::clone(&self.inner),
+            lane: lane.clone(),
+            home,
+            epoch: position.epoch,
+            batch: position.batch,
+        };
+        Ok((handle, position))
+    }
+}
+
+impl LaneStore for MemoryLane {
+    async fn load(&self, ask: &Ask) -> Result<Loaded, Error> {
+        let inner = lock(&self.inner);
+        let clock = inner
+            .lanes
+            .get(&self.lane)
+            .map_or(Timestamp(0), |position| position.clock);
+        let mut loaded = Loaded::default();
+        for id in &ask.ids {
+            if let Some(entry) = inner
+                .ledger
+                .get(id)
+                .filter(|entry| !is_forgotten(entry, clock))
+            {
+                loaded.ledger.insert(id.clone(), entry.clone());
+            }
+        }
+        for id in &ask.users {
+            if let Some(user) = inner.users.get(id) {
+                loaded.users.insert(id.clone(), user.clone());
+            }
+        }
+        let mut sought: Vec<&SessionId> = ask.sessions.iter().collect();
+        for code in &ask.invite_codes {
+            if let Some(id) = inner.invite_codes.get(code) {
+                loaded.invite_codes.insert(code.clone(), id.clone());
+                sought.push(id);
+            }
+        }
+        for id in sought {
+            if let Some(stored) = inner.sessions.get(id) {
+                let found = if self.home == Some(stored.home) {
+                    Found::Here(Arc::clone(stored))
+                } else {
+                    Found::Elsewhere { home: stored.home }
+                };
+                loaded.sessions.insert(id.clone(), found);
+            }
+        }
+        for forward in &ask.forwards {
+            if inner.knows(forward) {
+                loaded.forwards.insert(forward.clone());
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn commit(&mut self, commit: &Commit) -> Result<i64, Error> {
+        let mut inner = lock(&self.inner);
+        let batch = inner.commit(&self.lane, self.epoch, self.batch, commit)?;
+        self.batch = batch;
+        Ok(batch)
+    }
+
+    async fn outbox(&self, acked: i64) -> Result<Vec<OutboxBatch>, Error> {
+        Ok(lock(&self.inner).outbox_after(&self.lane, acked))
+    }
+
+    async fn deadlines(&self) -> Result<Vec<(SessionId, Timestamp)>, Error> {
+        let Some(home) = self.home else {
+            return Ok(Vec::new());
+        };
+        Ok(lock(&self.inner)
+            .sessions
+            .values()
+            .filter(|stored| stored.home == home && stored.session.status != SessionStatus::Ended)
+            .filter_map(|stored| Some((stored.session.id.clone(), stored.session.next_deadline()?)))
+            .collect())
+    }
+}
+
+impl Inner {
+    fn knows(&self, forward: &Forward) -> bool {
+        self.forwards
+            .get(&(forward.origin.clone(), forward.home))
+            .is_some_and(|entry| entry.forward.fingerprint == forward.fingerprint)
+    }
+
+    fn outbox_after(&self, lane: &TopicPartition, acked: i64) -> Vec<OutboxBatch> {
+        self.outbox
+            .range((lane.clone(), i64::MIN)..=(lane.clone(), i64::MAX))
+            .filter(|((_, batch), _)| *batch > acked)
+            .map(|((_, batch), records)| OutboxBatch {
+                batch: *batch,
+                records: Arc::clone(records),
+            })
+            .collect()
+    }
+
+    /// All or nothing: every comparison comes before the first change.
+    fn commit(
+        &mut self,
+        lane: &TopicPartition,
+        epoch: i64,
+        batch: i64,
+        commit: &Commit,
+    ) -> Result<i64, Error> {
+        commit.assert_consistent();
+        let owned = |position: &&LanePosition| position.epoch == epoch && position.batch == batch;
+        if self.lanes.get(lane).filter(owned).is_none() {
+            return Err(Error::Fenced);
+        }
+        self.compare(commit)?;
+        let batch = batch + 1;
+        let position = LanePosition {
+            epoch,
+            batch,
+            next: commit.next,
+            acked: commit.acked,
+            clock: commit.clock,
+            last: commit.last,
+        };
+        self.lanes.insert(lane.clone(), position);
+        for user in &commit.users {
+            self.write_user(user);
+        }
+        for write in &commit.sessions {
+            let session = &write.after.session;
+            if let Some(code) = &session.invite_code {
+                self.invite_codes.insert(code.clone(), session.id.clone());
+            }
+            self.sessions
+                .insert(session.id.clone(), Arc::clone(&write.after));
+        }
+        for entry in &commit.ledger {
+            self.ledger.insert(entry.id.clone(), entry.clone());
+        }
+        for entry in &commit.forwards {
+            let key = (entry.forward.origin.clone(), entry.forward.home);
+            self.forwards.insert(key, entry.clone());
+        }
+        if !commit.outbox.is_empty() {
+            self.outbox
+                .insert((lane.clone(), batch), Arc::clone(&commit.outbox));
+        }
+        let acked = commit.acked;
+        self.outbox
+            .retain(|(owner, batch), _| owner != lane || *batch > acked);
+        Ok(batch)
+    }
+
+    fn compare(&self, commit: &Commit) -> Result<(), Error> {
+        for user in &commit.users {
+            if let UserWrite::Replace { expected, limits } = user {
+                let stored = self.users.get(&limits.user_id).map(|user| user.version);
+                if stored != *expected {
+                    return Err(conflict("a user's version"));
+                }
+            }
+        }
+        for write in &commit.sessions {
+            let session = &write.after.session;
+            let stored = self.sessions.get(&session.id).map(|stored| stored.version);
+            if stored != write.before.as_ref().map(|before| before.version) {
+                return Err(conflict("a session's version"));
+            }
+            if let Some(code) = &session.invite_code
+                && self
+                    .invite_codes
+                    .get(code)
+                    .is_some_and(|holder| *holder != session.id)
+            {
+                return Err(conflict("an invite code"));
+            }
+        }
+        for entry in &commit.ledger {
+            if self
+                .ledger
+                .get(&entry.id)
+                .is_some_and(|known| !is_forgotten(known, commit.clock))
+            {
+                return Err(conflict("a ledger id"));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_user(&mut self, write: &UserWrite) {
+        match write {
+            UserWrite::Replace { expected, limits } => {
+                let version = expected.unwrap_or(0) + 1;
+                let user = StoredUser {
+                    limits: limits.clone(),
+                    version,
+                };
+                self.users.insert(limits.user_id.clone(), user);
+            }
+            UserWrite::Release { user_id, sessions } => {
+                if let Some(user) = self.users.get_mut(user_id) {
+                    user.limits.open.retain(|open| !sessions.contains(open));
+                    user.version += 1;
+                }
+            }
+        }
+    }
+}
+
+fn is_forgotten(entry: &LedgerEntry, now: Timestamp) -> bool {
+    entry.forget_at.is_some_and(|forget_at| forget_at <= now)
+}
+
+fn conflict(reason: &str) -> Error {
+    Error::Conflict {
+        reason: reason.to_owned(),
+    }
+}
+
+/// No method panics between two changes, so what a poisoned lock guards is whole.
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -20,7 +20,7 @@ pub struct StoredSession {
     pub session: Session,
     /// Its home partition of `session-command`, set at creation, never changed.
     pub home: i32,
-    /// Raised by one at every write.
+    /// 1 when new, raised by one at every write, by whoever makes the next state.
     pub version: i64,
 }
 
@@ -29,7 +29,7 @@ pub struct StoredSession {
 pub struct StoredUser {
     /// The limits.
     pub limits: UserLimits,
-    /// Raised by one at every write; compared at the next.
+    /// 1 when new, raised by one at every write, by the store; compared at the next.
     pub version: i64,
 }
 
@@ -196,6 +196,41 @@ pub struct Commit {
     pub outbox: Arc<[OutRecord]>,
 }
 
+impl Commit {
+    /// Holds callers to what the types cannot say, on every store alike.
+    pub(crate) fn assert_consistent(&self) {
+        let mut sessions = HashSet::new();
+        for SessionWrite { before, after } in &self.sessions {
+            assert!(
+                sessions.insert(&after.session.id),
+                "each session is written at most once"
+            );
+            let version = before.as_ref().map_or(0, |before| before.version);
+            assert_eq!(
+                after.version,
+                version + 1,
+                "every write raises the version by one"
+            );
+            if let Some(before) = before {
+                assert_eq!(
+                    before.session.id, after.session.id,
+                    "a session keeps its id"
+                );
+                assert_eq!(before.home, after.home, "a session keeps its home");
+            }
+        }
+        let mut users = HashSet::new();
+        for write in &self.users {
+            let (UserWrite::Replace {
+                limits: UserLimits { user_id, .. },
+                ..
+            }
+            | UserWrite::Release { user_id, .. }) = write;
+            assert!(users.insert(user_id), "each user is written at most once");
+        }
+    }
+}
+
 /// What went wrong at the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -247,7 +282,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// One lane's view of the database, as long as nobody else fences the lane.
-pub trait LaneStore: Send + 'static {
+pub trait LaneStore: Send + Sync + 'static {
     /// Reads what a batch wants to know, majority-committed.
     ///
     /// # Errors

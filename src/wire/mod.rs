@@ -25,6 +25,7 @@ use crate::domain::{CommandResult, Event, Message, SessionId, Timestamp};
 use crate::record::{Header, Origin, OutRecord, Record, TopicNames};
 
 pub use header::claimed_forward;
+pub use outbound::event_type;
 pub use registry::Registry;
 pub use schema::{
     Level, MATCH_FOUND, SESSION_COMMAND, SESSION_COMMAND_RESULT, SESSION_EVENT, Subject,

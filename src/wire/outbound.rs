@@ -97,7 +97,7 @@ struct ParticipantStatistics<'a> {
 }
 
 /// The `type` of an event (contract 1, the table of events).
-pub(super) fn event_type(kind: EventKind) -> &'static str {
+pub fn event_type(kind: EventKind) -> &'static str {
     match kind {
         EventKind::SessionCreated => "session.created",
         EventKind::SessionStarted => "session.started",

@@ -1,1 +1,122 @@
-//! The store in MongoDB.
+//! The store in MongoDB: a replica set's primary, majority, one transaction a batch. It knows no
+//! Kafka and no Avro. Every call has a limit of time, and every error says what is certain.
+
+mod client;
+mod clock;
+pub(crate) mod documents;
+mod failure;
+mod indexes;
+mod lane;
+mod statement;
+mod transaction;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mongodb::{Client, ClientSession, Database};
+
+pub use client::{ConnectError, Options, Patience};
+pub use clock::MongoClock;
+pub use lane::MongoLane;
+
+use crate::record::TopicPartition;
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct MongoStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    database: Database,
+    patience: Patience,
+    clock: Arc<MongoClock>,
+    /// The sessions of lanes given up, for the same lane's next handle. They never go back to the
+    /// driver's pool: a lane's document names its owner's session, and whoever is killed for it
+    /// must not be a stranger.
+    parked: Mutex<HashMap<TopicPartition, ClientSession>>,
+}
+
+impl MongoStore {
+    /// Connects with the defaults of [`Options`].
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(uri: &str, database: &str) -> Result<Self, ConnectError> {
+        Self::connect_with(uri, database, &Options::default()).await
+    }
+
+    /// Connects to the database called `database`, whose primary must answer, and refuses a
+    /// standalone server. Makes no collections; see [`MongoStore::ensure_indexes`].
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_with(
+        uri: &str,
+        database: &str,
+        options: &Options,
+    ) -> Result<Self, ConnectError> {
+        let patience = options.patience;
+        let client = client::open(uri, options).await?;
+        let unreachable = |failure: failure::Failure| ConnectError::Unreachable {
+            reason: failure.reason(),
+        };
+        let hello = client::hello(&client, patience.call)
+            .await
+            .map_err(unreachable)?;
+        if !client::has_transactions(&hello) {
+            return Err(ConnectError::Standalone);
+        }
+        let clock = MongoClock::start(client.clone(), patience.call)
+            .await
+            .map_err(unreachable)?;
+        let database = client::database(&client, database);
+        let parked = Mutex::default();
+        let clock = Arc::new(clock);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client,
+                database,
+                patience,
+                clock,
+                parked,
+            }),
+        })
+    }
+
+    /// Makes the collections and indexes that are missing (contract 4); does nothing where they are.
+    ///
+    /// # Errors
+    /// [`ConnectError::ForeignIndex`] where one is there with other keys or options.
+    pub async fn ensure_indexes(&self) -> Result<(), ConnectError> {
+        indexes::ensure(&self.inner.database, &self.inner.patience).await
+    }
+
+    /// The database's clock, to be refreshed by whoever runs jobs.
+    pub fn clock(&self) -> Arc<MongoClock> {
+        Arc::clone(&self.inner.clock)
+    }
+
+    /// The database itself, for read-only views.
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+}
+
+impl Inner {
+    fn parked(&self, lane: &TopicPartition) -> Option<ClientSession> {
+        self.parked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(lane)
+    }
+
+    fn park(&self, lane: TopicPartition, session: ClientSession) {
+        self.parked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(lane, session);
+    }
+}

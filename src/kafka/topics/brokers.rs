@@ -1,0 +1,235 @@
+//! Observing and changing topics through the admin protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rdkafka::admin::{
+    AlterConfig, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::runtime::Handle;
+
+use super::plan::{Change, Observed, ObservedSetting, Plan};
+use super::{Topic, Topics};
+use crate::kafka::admin::{self, Client};
+use crate::kafka::settings::{Settings, SetupError};
+
+/// What the brokers have of the topics called `names`; a missing one is absent.
+///
+/// # Errors
+/// [`SetupError::Unavailable`] and refused properties.
+pub async fn observe(
+    settings: &Settings,
+    names: &[&str],
+) -> Result<BTreeMap<String, Observed>, SetupError> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let brokers = settings.brokers.clone();
+    admin::with_client(settings, move |client, runtime| {
+        observe_with(client, runtime, &names).map_err(|error| unavailable(&brokers, &error))
+    })
+    .await
+}
+
+/// How many partitions `topic` has.
+///
+/// # Errors
+/// [`SetupError::MissingTopic`], [`SetupError::Unavailable`] and refused properties.
+pub async fn partition_count(settings: &Settings, topic: &str) -> Result<i32, SetupError> {
+    let brokers = settings.brokers.clone();
+    let topic = topic.to_owned();
+    admin::with_client(settings, move |client, _| {
+        let counts = counts(client).map_err(|error| unavailable(&brokers, &error))?;
+        match counts.get(&topic) {
+            Some((partitions, _)) if *partitions > 0 => Ok(*partitions),
+            _ => Err(SetupError::MissingTopic { topic }),
+        }
+    })
+    .await
+}
+
+/// Takes the steps of `plan`, in its order. Applying it again, or after another instance has, is
+/// harmless.
+///
+/// # Errors
+/// [`SetupError::Change`] names the step that the brokers refused; those before it are done.
+pub async fn apply(settings: &Settings, topics: &Topics, plan: &Plan) -> Result<(), SetupError> {
+    let (topics, changes) = (topics.clone(), plan.changes.clone());
+    admin::with_client(settings, move |client, runtime| {
+        // A topic's settings are written as a whole, so that they are written once.
+        let mut configured = BTreeSet::new();
+        for change in &changes {
+            let (Change::Create { topic, .. }
+            | Change::Grow { topic, .. }
+            | Change::Configure { topic, .. }) = change;
+            let wanted = topics.get(topic).ok_or_else(|| SetupError::Change {
+                change: change.to_string(),
+                reason: "the topics file does not name it".to_owned(),
+            })?;
+            let done = match change {
+                Change::Create { .. } => create(client, runtime, wanted),
+                Change::Grow { from: _, to, .. } => grow(client, runtime, wanted, *to),
+                Change::Configure { .. } if !configured.insert(topic.clone()) => Ok(()),
+                Change::Configure { .. } => configure(client, runtime, wanted),
+            };
+            done.map_err(|error| SetupError::Change {
+                change: change.to_string(),
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn unavailable(brokers: &str, error: &KafkaError) -> SetupError {
+    SetupError::Unavailable {
+        brokers: brokers.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Partitions and fewest copies of every topic.
+fn counts(client: &Client) -> Result<BTreeMap<String, (i32, i16)>, KafkaError> {
+    let metadata = client.inner().fetch_metadata(None, admin::TIMEOUT)?;
+    let mut counts = BTreeMap::new();
+    for topic in metadata
+        .topics()
+        .iter()
+        .filter(|topic| topic.error().is_none())
+    {
+        let copies = topic
+            .partitions()
+            .iter()
+            .map(|partition| partition.replicas().len())
+            .min();
+        let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+        let copies = copies
+            .and_then(|copies| i16::try_from(copies).ok())
+            .unwrap_or(0);
+        counts.insert(topic.name().to_owned(), (partitions, copies));
+    }
+    Ok(counts)
+}
+
+fn observe_with(
+    client: &Client,
+    runtime: &Handle,
+    names: &[String],
+) -> Result<BTreeMap<String, Observed>, KafkaError> {
+    let mut observed = BTreeMap::new();
+    for (name, (partitions, replication_factor)) in counts(client)? {
+        if names.contains(&name) {
+            let config = BTreeMap::new();
+            observed.insert(
+                name,
+                Observed {
+                    partitions,
+                    replication_factor,
+                    config,
+                },
+            );
+        }
+    }
+    let found: Vec<_> = observed
+        .keys()
+        .map(|name| ResourceSpecifier::Topic(name))
+        .collect();
+    if found.is_empty() {
+        return Ok(observed);
+    }
+    let described = runtime.block_on(client.describe_configs(&found, &admin::options()))?;
+    for resource in described {
+        let resource = match resource {
+            Ok(resource) => resource,
+            // Deleted in between.
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
+            Err(code) => return Err(KafkaError::AdminOp(code)),
+        };
+        let OwnedResourceSpecifier::Topic(name) = resource.specifier else {
+            continue;
+        };
+        if let Some(topic) = observed.get_mut(&name) {
+            topic.config = resource
+                .entries
+                .into_iter()
+                .map(|entry| {
+                    let on_topic = entry.source == ConfigSource::DynamicTopic;
+                    (
+                        entry.name,
+                        ObservedSetting {
+                            value: entry.value,
+                            on_topic,
+                        },
+                    )
+                })
+                .collect();
+        }
+    }
+    Ok(observed)
+}
+
+fn create(client: &Client, runtime: &Handle, topic: &Topic) -> Result<(), KafkaError> {
+    let replication = TopicReplication::Fixed(i32::from(topic.replication_factor));
+    let mut new = NewTopic::new(&topic.name, topic.partitions, replication);
+    for (key, value) in &topic.config {
+        new = new.set(key, value);
+    }
+    let created = runtime.block_on(client.create_topics([&new], &admin::options()))?;
+    settle(created, &[RDKafkaErrorCode::TopicAlreadyExists])
+}
+
+fn grow(client: &Client, runtime: &Handle, topic: &Topic, to: i32) -> Result<(), KafkaError> {
+    // Another instance may have grown it since the plan was made; then there is nothing to refuse.
+    if counts(client)?
+        .get(&topic.name)
+        .is_some_and(|(partitions, _)| *partitions >= to)
+    {
+        return Ok(());
+    }
+    let count = usize::try_from(to).unwrap_or(0);
+    let grown = runtime.block_on(
+        client.create_partitions([&NewPartitions::new(&topic.name, count)], &admin::options()),
+    )?;
+    settle(grown, &[])
+}
+
+/// The protocol replaces a topic's settings as a whole: what is set there and not ours is kept.
+fn configure(client: &Client, runtime: &Handle, topic: &Topic) -> Result<(), KafkaError> {
+    let observed = observe_with(client, runtime, std::slice::from_ref(&topic.name))?;
+    let found = observed.get(&topic.name).ok_or(KafkaError::AdminOp(
+        RDKafkaErrorCode::UnknownTopicOrPartition,
+    ))?;
+    let mut wanted: BTreeMap<&str, &str> = found
+        .config
+        .iter()
+        .filter(|(_, setting)| setting.on_topic)
+        .filter_map(|(key, setting)| Some((key.as_str(), setting.value.as_deref()?)))
+        .collect();
+    wanted.extend(
+        topic
+            .config
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str())),
+    );
+    let mut alter = AlterConfig::new(ResourceSpecifier::Topic(&topic.name));
+    for (key, value) in wanted {
+        alter = alter.set(key, value);
+    }
+    for result in runtime.block_on(client.alter_configs([&alter], &admin::options()))? {
+        result.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+    }
+    Ok(())
+}
+
+fn settle(
+    results: Vec<rdkafka::admin::TopicResult>,
+    harmless: &[RDKafkaErrorCode],
+) -> Result<(), KafkaError> {
+    for result in results {
+        match result {
+            Err((_, code)) if !harmless.contains(&code) => return Err(KafkaError::AdminOp(code)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}

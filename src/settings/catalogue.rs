@@ -1,0 +1,661 @@
+//! The table of settings: one row a key, with what it takes, how it is set and how it is shown.
+//! `kafka.properties.*` alone is open-ended and stands beside the table.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fault::Problem;
+use super::secret::{self, Secret};
+use super::value::{
+    Raw, show_duration, show_duration_or_off, show_size, show_switch, show_warnings,
+};
+use super::{AuthMode, LogFormat, Settings};
+use crate::domain::{PublicHostMigration, StartOn};
+
+/// One setting.
+pub(super) struct Setting {
+    /// Its key in the file; the environment variable follows from it.
+    pub(super) key: &'static str,
+    /// What its text may be, for people.
+    pub(super) takes: &'static str,
+    /// What it does, for people.
+    pub(super) about: &'static str,
+    /// Whether it may be read from a file named by `…_FILE`.
+    pub(super) secret: bool,
+    /// Takes a value over.
+    pub(super) set: fn(&mut Settings, &Raw) -> Result<(), Problem>,
+    /// The value in effect, masked; empty where there is none.
+    pub(super) show: fn(&Settings) -> String,
+}
+
+/// Where the properties of librdkafka stand.
+pub(super) const PROPERTIES: &str = "kafka.properties.";
+
+/// Properties of librdkafka that the worker's guarantees rest on, and the setting to use instead.
+const OWNED: [(&str, &str); 16] = [
+    ("bootstrap.servers", "set kafka.brokers"),
+    ("metadata.broker.list", "set kafka.brokers"),
+    ("group.id", "set kafka.groupId"),
+    ("enable.auto.commit", "remove it: positions live in MongoDB"),
+    (
+        "enable.auto.offset.store",
+        "remove it: positions live in MongoDB",
+    ),
+    (
+        "auto.offset.reset",
+        "remove it: positions live in MongoDB; move one with `lanes seek`",
+    ),
+    (
+        "enable.idempotence",
+        "remove it: outputs are always idempotent",
+    ),
+    (
+        "acks",
+        "remove it: every output waits for all in-sync replicas",
+    ),
+    (
+        "request.required.acks",
+        "remove it: every output waits for all in-sync replicas",
+    ),
+    (
+        "transactional.id",
+        "remove it: MongoDB's transaction is the only one",
+    ),
+    (
+        "message.timeout.ms",
+        "remove it: an output is retried until it is delivered",
+    ),
+    (
+        "delivery.timeout.ms",
+        "remove it: an output is retried until it is delivered",
+    ),
+    (
+        "message.send.max.retries",
+        "remove it: an output is retried until it is delivered",
+    ),
+    (
+        "retries",
+        "remove it: an output is retried until it is delivered",
+    ),
+    (
+        "partitioner",
+        "remove it: keys go where the Java client would send them (murmur2_random)",
+    ),
+    (
+        "max.in.flight.requests.per.connection",
+        "remove it: outputs keep their order",
+    ),
+];
+
+const RULE: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
+
+const fn setting(
+    key: &'static str,
+    takes: &'static str,
+    about: &'static str,
+    set: fn(&mut Settings, &Raw) -> Result<(), Problem>,
+    show: fn(&Settings) -> String,
+) -> Setting {
+    Setting {
+        key,
+        takes,
+        about,
+        secret: false,
+        set,
+        show,
+    }
+}
+
+const fn secret(
+    key: &'static str,
+    takes: &'static str,
+    about: &'static str,
+    set: fn(&mut Settings, &Raw) -> Result<(), Problem>,
+    show: fn(&Settings) -> String,
+) -> Setting {
+    Setting {
+        key,
+        takes,
+        about,
+        secret: true,
+        set,
+        show,
+    }
+}
+
+/// Every setting but `kafka.properties.*`, in the documentation's order.
+pub(super) static SETTINGS: &[Setting] = &[
+    setting(
+        "kafka.brokers",
+        "list of host:port",
+        "Brokers to start from.",
+        |s, raw| brokers(raw).map(|v| s.kafka.brokers = v),
+        |s| s.kafka.brokers.join(","),
+    ),
+    setting(
+        "kafka.groupId",
+        "text",
+        "The consumer group that shares out the input partitions. Positions do not depend on it.",
+        |s, raw| name(raw, 255).map(|v| s.kafka.group_id = v),
+        |s| s.kafka.group_id.clone(),
+    ),
+    setting(
+        "topics.match-found",
+        "topic",
+        "What the topic `match-found` is called in the broker.",
+        |s, raw| topic(raw).map(|v| s.topics.match_found = v),
+        |s| s.topics.match_found.to_string(),
+    ),
+    setting(
+        "topics.session-command",
+        "topic",
+        "What the topic `session-command` is called in the broker.",
+        |s, raw| topic(raw).map(|v| s.topics.session_command = v),
+        |s| s.topics.session_command.to_string(),
+    ),
+    setting(
+        "topics.session-event",
+        "topic",
+        "What the topic `session-event` is called in the broker.",
+        |s, raw| topic(raw).map(|v| s.topics.session_event = v),
+        |s| s.topics.session_event.to_string(),
+    ),
+    setting(
+        "topics.session-command-result",
+        "topic",
+        "What the topic `session-command-result` is called in the broker.",
+        |s, raw| topic(raw).map(|v| s.topics.session_command_result = v),
+        |s| s.topics.session_command_result.to_string(),
+    ),
+    setting(
+        "topics.session-dead-letter",
+        "topic",
+        "What the topic `session-dead-letter` is called in the broker.",
+        |s, raw| topic(raw).map(|v| s.topics.session_dead_letter = v),
+        |s| s.topics.session_dead_letter.to_string(),
+    ),
+    setting(
+        "registry.urls",
+        "list of URLs",
+        "Base URLs of the schema registry (Confluent's API), tried in order.",
+        |s, raw| registry_urls(raw).map(|v| s.registry.urls = v),
+        |s| {
+            let urls = s
+                .registry
+                .urls
+                .iter()
+                .map(|url| secret::mask_url(url.expose()));
+            urls.collect::<Vec<_>>().join(",")
+        },
+    ),
+    setting(
+        "registry.autoRegister",
+        "on, off",
+        "Whether `run` registers the schemas it writes with; off, it only looks them up.",
+        |s, raw| raw.switch().map(|v| s.registry.auto_register = v),
+        |s| show_switch(s.registry.auto_register),
+    ),
+    secret(
+        "mongo.uri",
+        "connection string",
+        "The MongoDB replica set. User and password are hidden wherever settings are shown.",
+        |s, raw| mongo_uri(raw).map(|v| s.mongo.uri = v),
+        |s| secret::mask_url(s.mongo.uri.expose()),
+    ),
+    setting(
+        "mongo.database",
+        "text",
+        "The database that holds every collection of the worker.",
+        |s, raw| database(raw).map(|v| s.mongo.database = v),
+        |s| s.mongo.database.clone(),
+    ),
+    setting(
+        "mongo.maxPoolSize",
+        "number",
+        "Connections to MongoDB at most. A lane uses one or two at a time.",
+        |s, raw| raw.number(2..=1_000).map(|v| s.mongo.max_pool_size = v),
+        |s| s.mongo.max_pool_size.to_string(),
+    ),
+    setting(
+        "http.listen",
+        "address:port",
+        "Where probes, metrics and reads are answered; port 0 takes a free one.",
+        |s, raw| listen(raw).map(|v| s.http.listen = v),
+        |s| s.http.listen.to_string(),
+    ),
+    setting(
+        "http.auth.mode",
+        "none, jwt, trustedHeader",
+        "How a reader is known; `none` is for a loopback listener only.",
+        |s, raw| {
+            raw.choice(&[
+                ("none", AuthMode::None),
+                ("jwt", AuthMode::Jwt),
+                ("trustedHeader", AuthMode::TrustedHeader),
+            ])
+            .map(|v| s.http.auth.mode = v)
+        },
+        |s| {
+            match s.http.auth.mode {
+                AuthMode::None => "none",
+                AuthMode::Jwt => "jwt",
+                AuthMode::TrustedHeader => "trustedHeader",
+            }
+            .to_owned()
+        },
+    ),
+    secret(
+        "http.auth.jwtSecret",
+        "text",
+        "The secret of HS256 tokens. With mode `jwt`, this or `http.auth.jwksUrl`.",
+        |s, raw| {
+            raw.text()
+                .map(|v| s.http.auth.jwt_secret = Some(Secret::new(v)))
+        },
+        |s| secret::mask_option(s.http.auth.jwt_secret.as_ref()),
+    ),
+    setting(
+        "http.auth.jwksUrl",
+        "URL",
+        "Where the keys of signed tokens are published. With mode `jwt`, this or `http.auth.jwtSecret`.",
+        |s, raw| {
+            raw.text()
+                .and_then(http_url)
+                .map(|v| s.http.auth.jwks_url = Some(v.to_owned()))
+        },
+        |s| {
+            s.http
+                .auth
+                .jwks_url
+                .as_deref()
+                .map(secret::mask_url)
+                .unwrap_or_default()
+        },
+    ),
+    setting(
+        "http.auth.issuer",
+        "text",
+        "What a token's `iss` must be; unset, it is not checked.",
+        |s, raw| raw.text().map(|v| s.http.auth.issuer = Some(v.to_owned())),
+        |s| s.http.auth.issuer.clone().unwrap_or_default(),
+    ),
+    setting(
+        "http.auth.audience",
+        "text",
+        "What a token's `aud` must hold; unset, it is not checked.",
+        |s, raw| {
+            raw.text()
+                .map(|v| s.http.auth.audience = Some(v.to_owned()))
+        },
+        |s| s.http.auth.audience.clone().unwrap_or_default(),
+    ),
+    secret(
+        "http.auth.gatewaySecret",
+        "text",
+        "What a trusted gateway's `X-Gateway-Secret` says. With mode `trustedHeader`.",
+        |s, raw| {
+            raw.text()
+                .map(|v| s.http.auth.gateway_secret = Some(Secret::new(v)))
+        },
+        |s| secret::mask_option(s.http.auth.gateway_secret.as_ref()),
+    ),
+    setting(
+        "rules.partialMatch",
+        "on, off",
+        "Whether a match whose users are partly over a limit is made of the others.",
+        |s, raw| raw.switch().map(|v| s.rules.partial_match = v),
+        |s| show_switch(s.rules.partial_match),
+    ),
+    setting(
+        "rules.startOn",
+        "joined, connected",
+        "Which participants count towards the start of a public session.",
+        |s, raw| {
+            raw.choice(&[
+                ("joined", StartOn::Joined),
+                ("connected", StartOn::Connected),
+            ])
+            .map(|v| s.rules.start_on = v)
+        },
+        |s| {
+            match s.rules.start_on {
+                StartOn::Joined => "joined",
+                StartOn::Connected => "connected",
+            }
+            .to_owned()
+        },
+    ),
+    setting(
+        "rules.publicHostMigration",
+        "on, off",
+        "Whether a public session's host role moves when the host leaves.",
+        |s, raw| {
+            raw.switch().map(|on| {
+                s.rules.public_host_migration = if on {
+                    PublicHostMigration::On
+                } else {
+                    PublicHostMigration::Off
+                };
+            })
+        },
+        |s| show_switch(s.rules.public_host_migration == PublicHostMigration::On),
+    ),
+    setting(
+        "rules.expiryWarnings",
+        "list of durations, off",
+        "How long before the end each `session.expiring` fires, in whole seconds.",
+        |s, raw| raw.warnings().map(|v| s.rules.expiry_warnings = v),
+        |s| show_warnings(&s.rules.expiry_warnings),
+    ),
+    setting(
+        "rules.disconnectGrace",
+        "duration",
+        "How long a dropped participant may stay away before leaving.",
+        |s, raw| raw.duration(RULE).map(|v| s.rules.disconnect_grace = v),
+        |s| show_duration(s.rules.disconnect_grace),
+    ),
+    setting(
+        "rules.noShowTimeout",
+        "duration, off",
+        "How long a participant may take to connect before leaving.",
+        |s, raw| {
+            raw.duration_or_off(RULE)
+                .map(|v| s.rules.no_show_timeout = v)
+        },
+        |s| show_duration_or_off(s.rules.no_show_timeout),
+    ),
+    setting(
+        "rules.sessionTimeout",
+        "duration",
+        "From the start of a session to its end.",
+        |s, raw| raw.duration(RULE).map(|v| s.rules.session_timeout = v),
+        |s| show_duration(s.rules.session_timeout),
+    ),
+    setting(
+        "rules.waitingTimeout",
+        "duration",
+        "From the creation of a session to its end if it never starts.",
+        |s, raw| raw.duration(RULE).map(|v| s.rules.waiting_timeout = v),
+        |s| show_duration(s.rules.waiting_timeout),
+    ),
+    setting(
+        "rules.failedCodes",
+        "number",
+        "Unknown invite codes a user may try within the window.",
+        |s, raw| raw.number(1..=1_000).map(|v| s.rules.failed_codes = v),
+        |s| s.rules.failed_codes.to_string(),
+    ),
+    setting(
+        "rules.failedCodesWindow",
+        "duration",
+        "The sliding window of failed codes.",
+        |s, raw| raw.duration(RULE).map(|v| s.rules.failed_codes_window = v),
+        |s| show_duration(s.rules.failed_codes_window),
+    ),
+    setting(
+        "rules.concurrentLimit",
+        "number",
+        "Open participations a user may hold in sessions that have not ended.",
+        |s, raw| raw.number(1..=1_000).map(|v| s.rules.concurrent_limit = v),
+        |s| s.rules.concurrent_limit.to_string(),
+    ),
+    setting(
+        "rules.dailyLimitFree",
+        "number",
+        "Sessions a UTC day that a user of the free tier may join.",
+        |s, raw| {
+            raw.number(1..=1_000_000)
+                .map(|v| s.rules.daily_limit_free = v)
+        },
+        |s| s.rules.daily_limit_free.to_string(),
+    ),
+    setting(
+        "rules.commandRetention",
+        "duration",
+        "How old a command may be, and how long its result is remembered.",
+        |s, raw| raw.duration(RULE).map(|v| s.rules.command_retention = v),
+        |s| show_duration(s.rules.command_retention),
+    ),
+    setting(
+        "lane.batchRecords",
+        "number",
+        "Input records a transaction takes at most; 1 is a transaction a command.",
+        |s, raw| count(raw, 10_000).map(|v| s.lane.batch_records = v),
+        |s| s.lane.batch_records.to_string(),
+    ),
+    setting(
+        "lane.batchBytes",
+        "size",
+        "Input bytes a transaction takes at most; one record always fits.",
+        |s, raw| {
+            raw.size(64 << 10..=64 << 20)
+                .map(|v| s.lane.batch_bytes = v)
+        },
+        |s| show_size(s.lane.batch_bytes),
+    ),
+    setting(
+        "lane.outboxBytes",
+        "size",
+        "Output bytes a transaction makes at most; MongoDB's documents end at 16MiB.",
+        |s, raw| {
+            raw.size(4 << 20..=12 << 20)
+                .map(|v| s.lane.outbox_bytes = v)
+        },
+        |s| show_size(s.lane.outbox_bytes),
+    ),
+    setting(
+        "lane.timersPerBatch",
+        "number",
+        "Sessions whose deadlines a transaction fires at most.",
+        |s, raw| count(raw, 10_000).map(|v| s.lane.timers_per_batch = v),
+        |s| s.lane.timers_per_batch.to_string(),
+    ),
+    setting(
+        "lane.unacknowledgedBatches",
+        "number",
+        "Batches a lane has at the brokers without an acknowledgement at most.",
+        |s, raw| count(raw, 64).map(|v| s.lane.unacknowledged_batches = v),
+        |s| s.lane.unacknowledged_batches.to_string(),
+    ),
+    setting(
+        "lane.cacheSessions",
+        "number",
+        "Sessions a lane keeps in memory.",
+        |s, raw| count(raw, 1_000_000).map(|v| s.lane.cache_sessions = v),
+        |s| s.lane.cache_sessions.to_string(),
+    ),
+    setting(
+        "log.format",
+        "auto, text, json",
+        "The shape of a log line; `auto` is text on a terminal and JSON elsewhere. `RUST_LOG` filters.",
+        |s, raw| {
+            raw.choice(&[
+                ("auto", LogFormat::Auto),
+                ("text", LogFormat::Text),
+                ("json", LogFormat::Json),
+            ])
+            .map(|v| s.log.format = v)
+        },
+        |s| {
+            match s.log.format {
+                LogFormat::Auto => "auto",
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            }
+            .to_owned()
+        },
+    ),
+    setting(
+        "shutdown.timeout",
+        "duration",
+        "How long a drain may take before the process gives up.",
+        |s, raw| {
+            raw.duration(Duration::from_secs(1)..=Duration::from_secs(30))
+                .map(|v| s.shutdown.timeout = v)
+        },
+        |s| show_duration(s.shutdown.timeout),
+    ),
+];
+
+/// Whether `key` is a setting.
+pub(super) fn knows(key: &str) -> bool {
+    key.strip_prefix(PROPERTIES)
+        .map_or_else(|| find(key).is_some(), |name| !name.is_empty())
+}
+
+/// The row of `key`.
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Sets the setting `key`, which must be known.
+pub(super) fn set(settings: &mut Settings, key: &str, raw: &Raw) -> Result<(), Problem> {
+    if let Some(name) = key.strip_prefix(PROPERTIES) {
+        if let Some((_, remedy)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+            return Err(Problem::new("is the worker's own", *remedy));
+        }
+        let value = match raw {
+            Raw::Text(text) => text.clone(),
+            Raw::List(items) => items.join(","),
+        };
+        settings.kafka.properties.0.insert(name.to_owned(), value);
+        return Ok(());
+    }
+    let setting = find(key).expect("layers pass known keys only");
+    (setting.set)(settings, raw)
+}
+
+/// The known key nearest to `key`, for a hint.
+pub(super) fn nearest(key: &str) -> Option<&'static str> {
+    let score = |setting: &Setting| strsim::jaro_winkler(setting.key, key);
+    SETTINGS
+        .iter()
+        .max_by(|a, b| score(a).total_cmp(&score(b)))
+        .filter(|setting| score(setting) > 0.85)
+        .map(|setting| setting.key)
+}
+
+fn count(raw: &Raw, most: u32) -> Result<usize, Problem> {
+    raw.number(1..=most).map(|number| number as usize)
+}
+
+fn name(raw: &Raw, longest: usize) -> Result<String, Problem> {
+    let text = raw.text()?;
+    if text.len() > longest || text.chars().any(char::is_control) {
+        return Err(Problem::new(
+            "is too long or has control characters",
+            format!("use at most {longest} printable characters"),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn topic(raw: &Raw) -> Result<Arc<str>, Problem> {
+    let text = raw.text()?;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.len() > 249 || matches!(text, "." | "..") || !text.chars().all(legal) {
+        return Err(Problem::new(
+            format!("`{text}` is not a topic's name"),
+            "use at most 249 of a-z, A-Z, 0-9, `.`, `_` and `-`",
+        ));
+    }
+    Ok(Arc::from(text))
+}
+
+fn brokers(raw: &Raw) -> Result<Vec<String>, Problem> {
+    let brokers = raw.list();
+    if brokers.is_empty() {
+        return Err(Problem::new(
+            "names no broker",
+            "give at least one host:port",
+        ));
+    }
+    for broker in &brokers {
+        let (host, port) = broker.rsplit_once(':').unwrap_or((broker, "9092"));
+        let legal = !host.is_empty() && !host.contains('/') && !host.contains(char::is_whitespace);
+        if !legal || port.parse::<u16>().is_err() {
+            return Err(Problem::new(
+                format!("`{broker}` is not a broker's address"),
+                "write host:port; what the connection needs goes into kafka.properties",
+            ));
+        }
+    }
+    Ok(brokers.into_iter().map(str::to_owned).collect())
+}
+
+fn http_url(text: &str) -> Result<&str, Problem> {
+    let host = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host)
+            if !host.is_empty()
+                && !host.starts_with('/')
+                && !text.contains(char::is_whitespace) =>
+        {
+            Ok(text)
+        }
+        _ => Err(Problem::new(
+            format!("`{}` is not a URL", secret::mask_url(text)),
+            "write it with http:// or https:// and a host",
+        )),
+    }
+}
+
+fn registry_urls(raw: &Raw) -> Result<Vec<Secret>, Problem> {
+    let urls = raw.list();
+    if urls.is_empty() {
+        return Err(Problem::new("names no registry", "give at least one URL"));
+    }
+    urls.into_iter()
+        .map(|url| http_url(url).map(|url| Secret::new(url.trim_end_matches('/'))))
+        .collect()
+}
+
+fn mongo_uri(raw: &Raw) -> Result<Secret, Problem> {
+    let text = raw.text()?;
+    mongodb::options::ConnectionString::parse(text).map_err(|error| {
+        // The driver quotes parts of the string, which may be of a password.
+        let what = if text.contains('@') {
+            "is not a MongoDB connection string".to_owned()
+        } else {
+            format!("is not a MongoDB connection string ({error})")
+        };
+        Problem::new(
+            what,
+            "write mongodb://host:port/?replicaSet=…, with : / ? # [ ] @ percent-encoded in user and password",
+        )
+    })?;
+    Ok(Secret::new(text))
+}
+
+fn database(raw: &Raw) -> Result<String, Problem> {
+    let text = raw.text()?;
+    let illegal = |c: char| c.is_whitespace() || c.is_control() || "/\\.\"$*<>:|?".contains(c);
+    if text.len() > 63 || text.contains(illegal) {
+        return Err(Problem::new(
+            format!("`{text}` is not a database's name"),
+            "use at most 63 bytes without spaces and / \\ . \" $ * < > : | ?",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn listen(raw: &Raw) -> Result<SocketAddr, Problem> {
+    let text = raw.text()?;
+    let local = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse().ok());
+    local
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .or(text.parse().ok())
+        .ok_or_else(|| {
+            Problem::new(
+                format!("`{text}` is not an address to listen on"),
+                "write address:port, e.g. 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080",
+            )
+        })
+}

@@ -1,0 +1,123 @@
+//! What must hold between settings. A check whose settings are at fault themselves stays silent, so
+//! that one mistake is reported once.
+
+use super::fault::{Fault, Problem, Source};
+use super::{AuthMode, Effective};
+
+/// Checks the settings as a whole.
+pub(super) fn whole(effective: &Effective, faults: &mut Vec<Fault>) {
+    auth(effective, faults);
+    topics(effective, faults);
+}
+
+fn report(
+    effective: &Effective,
+    faults: &mut Vec<Fault>,
+    involved: &[&str],
+    key: &str,
+    problem: Problem,
+) {
+    if faults
+        .iter()
+        .any(|fault| fault.key().is_some_and(|key| involved.contains(&key)))
+    {
+        return;
+    }
+    let source = effective
+        .sources
+        .get(key)
+        .cloned()
+        .unwrap_or(Source::Default);
+    faults.push(Fault::of(key, source, problem));
+}
+
+fn auth(effective: &Effective, faults: &mut Vec<Fault>) {
+    let http = &effective.settings.http;
+    let auth = &http.auth;
+    let keys = ["http.auth.mode", "http.auth.jwtSecret", "http.auth.jwksUrl"];
+    match (
+        auth.mode,
+        &auth.jwt_secret,
+        &auth.jwks_url,
+        &auth.gateway_secret,
+    ) {
+        (AuthMode::None, ..) if !http.listen.ip().is_loopback() => report(
+            effective,
+            faults,
+            &["http.auth.mode", "http.listen"],
+            "http.auth.mode",
+            Problem::new(
+                format!(
+                    "none would show every user's sessions to whoever reaches {}",
+                    http.listen
+                ),
+                "set it to jwt or trustedHeader, or http.listen to a loopback address",
+            ),
+        ),
+        (AuthMode::Jwt, None, None, _) => report(
+            effective,
+            faults,
+            &keys,
+            "http.auth.mode",
+            Problem::new(
+                "jwt needs a key",
+                "set http.auth.jwtSecret or http.auth.jwksUrl",
+            ),
+        ),
+        (AuthMode::Jwt, Some(_), Some(_), _) => report(
+            effective,
+            faults,
+            &keys,
+            "http.auth.mode",
+            Problem::new(
+                "jwt takes one kind of key, and both are set",
+                "leave http.auth.jwtSecret or http.auth.jwksUrl out",
+            ),
+        ),
+        (AuthMode::TrustedHeader, _, _, None) => report(
+            effective,
+            faults,
+            &["http.auth.mode", "http.auth.gatewaySecret"],
+            "http.auth.mode",
+            Problem::new(
+                "trustedHeader believes whoever knows the gateway's secret, and there is none",
+                "set http.auth.gatewaySecret",
+            ),
+        ),
+        _ => {}
+    }
+}
+
+fn topics(effective: &Effective, faults: &mut Vec<Fault>) {
+    let topics = &effective.settings.topics;
+    let names = [
+        ("topics.match-found", &topics.match_found),
+        ("topics.session-command", &topics.session_command),
+        ("topics.session-event", &topics.session_event),
+        (
+            "topics.session-command-result",
+            &topics.session_command_result,
+        ),
+        ("topics.session-dead-letter", &topics.session_dead_letter),
+    ];
+    for (index, (key, name)) in names.iter().enumerate() {
+        if let Some((other, _)) = names[..index].iter().find(|(_, earlier)| earlier == name) {
+            // The one that was renamed is the one to mend.
+            let key = if effective.sources.contains_key(*key) {
+                key
+            } else {
+                other
+            };
+            report(
+                effective,
+                faults,
+                &[key, other],
+                key,
+                Problem::new(
+                    format!("two topics are called `{name}`"),
+                    format!("give {key} a name of its own"),
+                ),
+            );
+        }
+    }
+}

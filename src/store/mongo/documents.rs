@@ -1,0 +1,122 @@
+//! The shapes of stored documents, and domain values to and from them. The field names of `sessions`
+//! and `participants` are the contract's section 4; the other collections are the worker's own. A
+//! document that cannot be read is an error for whoever needs it, never a panic.
+
+mod ledger;
+mod outbox;
+mod session;
+mod user;
+
+#[cfg(test)]
+mod tests;
+
+use mongodb::bson::{Binary, DateTime, RawDocumentBuf, spec::BinarySubtype};
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(crate) use ledger::{ForwardDocument, LedgerDocument, forward_key, ledger_key};
+pub(crate) use outbox::{OutboxDocument, batch_key, lane_of_batch_key, outbox_document};
+pub(crate) use session::{
+    HomeDocument, ParticipantDocument, SessionDocument, assemble, participant_key,
+};
+pub(crate) use user::{LaneDocument, LastRecordDocument, UserDocument};
+
+use crate::domain::Timestamp;
+
+/// A stored document is not what this version of the worker writes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stored document is malformed: {reason}")]
+pub struct Malformed {
+    reason: String,
+}
+
+impl Malformed {
+    fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The bytes of a document to store.
+///
+/// # Panics
+/// Never: every document here has string keys and values that BSON knows.
+pub(crate) fn to_raw<T: Serialize>(document: &T) -> RawDocumentBuf {
+    mongodb::bson::serialize_to_raw_document_buf(document)
+        .expect("documents consist of what BSON can say")
+}
+
+/// A document from its stored bytes.
+pub(crate) fn from_raw<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    mongodb::bson::deserialize_from_slice(bytes).map_err(|error| Malformed::new(error.to_string()))
+}
+
+/// An instant as BSON's date.
+pub(crate) fn date(at: Timestamp) -> DateTime {
+    DateTime::from_millis(at.0)
+}
+
+/// BSON's date as an instant.
+pub(crate) fn instant(date: DateTime) -> Timestamp {
+    Timestamp(date.timestamp_millis())
+}
+
+/// Values that are stored as words.
+pub(crate) trait Named: Copy + PartialEq + 'static {
+    /// What is named, for an error.
+    const WHAT: &'static str;
+    /// Every value and its word.
+    const NAMES: &'static [(Self, &'static str)];
+}
+
+/// A value stored as its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name<T>(pub(crate) T);
+
+impl<T: Named> Serialize for Name<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (_, name) = T::NAMES
+            .iter()
+            .find(|(value, _)| *value == self.0)
+            .expect("the table of names is complete");
+        serializer.serialize_str(name)
+    }
+}
+
+impl<'de, T: Named> Deserialize<'de> for Name<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word<T>(std::marker::PhantomData<T>);
+        impl<T: Named> Visitor<'_> for Word<T> {
+            type Value = Name<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(T::WHAT)
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+                let known = T::NAMES.iter().find(|(_, name)| *name == word);
+                known
+                    .map(|(value, _)| Name(*value))
+                    .ok_or_else(|| E::custom(T::WHAT))
+            }
+        }
+        deserializer.deserialize_str(Word(std::marker::PhantomData))
+    }
+}
+
+/// Bytes as BSON's generic binary.
+pub(crate) fn binary(bytes: Vec<u8>) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
+}
+
+fn fingerprint(binary: &Binary) -> Result<[u8; 32], Malformed> {
+    binary
+        .bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| Malformed::new("a fingerprint of other than 32 bytes"))
+}

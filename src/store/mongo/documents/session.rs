@@ -1,0 +1,324 @@
+//! `sessions` and `participants` (contract 4).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use mongodb::bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::{Malformed, Name, Named, date, instant};
+use crate::domain::{
+    ConnectionId, EndReason, InviteCode, LeaveReason, Participant, ParticipantStatus, Role,
+    Session, SessionId, SessionKind, SessionStatus, TopicId, UserId, Warning,
+};
+use crate::store::StoredSession;
+
+impl Named for SessionKind {
+    const WHAT: &'static str = "a session's type";
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Public, "public"), (Self::Private, "private")];
+}
+
+impl Named for SessionStatus {
+    const WHAT: &'static str = "a session's status";
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::Waiting, "waiting"),
+        (Self::Active, "active"),
+        (Self::Ended, "ended"),
+    ];
+}
+
+impl Named for EndReason {
+    const WHAT: &'static str = "an end reason";
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::HostEnded, "host_ended"),
+        (Self::AllLeft, "all_left"),
+        (Self::Timeout, "timeout"),
+        (Self::NeverStarted, "never_started"),
+    ];
+}
+
+impl Named for Role {
+    const WHAT: &'static str = "a role";
+    const NAMES: &'static [(Self, &'static str)] =
+        &[(Self::Host, "host"), (Self::Participant, "participant")];
+}
+
+impl Named for ParticipantStatus {
+    const WHAT: &'static str = "a participant's status";
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::Waiting, "waiting"),
+        (Self::Connected, "connected"),
+        (Self::Disconnected, "disconnected"),
+    ];
+}
+
+impl Named for LeaveReason {
+    const WHAT: &'static str = "a leave reason";
+    const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::Left, "left"),
+        (Self::DisconnectTimeout, "disconnect_timeout"),
+        (Self::NoShow, "no_show"),
+        (Self::SessionEnded, "session_ended"),
+    ];
+}
+
+/// A document of `sessions`; absent values are stored as null (contract 4).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionDocument<'a> {
+    #[serde(rename = "_id")]
+    id: Cow<'a, str>,
+    r#type: Name<SessionKind>,
+    status: Name<SessionStatus>,
+    target_language_code: Cow<'a, str>,
+    topic_id: Option<Cow<'a, str>>,
+    topic_title: Option<Cow<'a, str>>,
+    host_user_id: Cow<'a, str>,
+    min_participants: i32,
+    max_participants: i32,
+    participant_count: i32,
+    total_participants: i32,
+    peak_participants: i32,
+    created_at: DateTime,
+    started_at: Option<DateTime>,
+    expires_at: Option<DateTime>,
+    ended_at: Option<DateTime>,
+    updated_at: DateTime,
+    end_reason: Option<Name<EndReason>>,
+    invite_code: Option<Cow<'a, str>>,
+    waiting_deadline: Option<DateTime>,
+    warnings: Vec<WarningDocument>,
+    next_deadline: Option<DateTime>,
+    next_seniority: i64,
+    sequence: i64,
+    version: i64,
+    home: i32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WarningDocument {
+    at: DateTime,
+    before_end_ms: i64,
+}
+
+/// What the lanes that are not a session's home read of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HomeDocument {
+    #[serde(rename = "_id")]
+    pub(crate) id: String,
+    #[serde(rename = "inviteCode", default)]
+    pub(crate) invite_code: Option<String>,
+    pub(crate) home: i32,
+}
+
+/// A document of `participants`; absent values are stored as null (contract 4).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParticipantDocument<'a> {
+    #[serde(rename = "_id")]
+    id: Cow<'a, str>,
+    session_id: Cow<'a, str>,
+    user_id: Cow<'a, str>,
+    /// The place in order of first join.
+    ordinal: i32,
+    role: Name<Role>,
+    status: Name<ParticipantStatus>,
+    joined_at: DateTime,
+    left_at: Option<DateTime>,
+    leave_reason: Option<Name<LeaveReason>>,
+    speaking_time_seconds: i64,
+    connection_id: Option<Cow<'a, str>>,
+    stint_started_at: DateTime,
+    seniority: i64,
+    present_before_ms: i64,
+    disconnected_at: Option<DateTime>,
+    deadline: Option<DateTime>,
+    rejoin_count: i32,
+}
+
+/// The `_id` of a participant (contract 4).
+pub(crate) fn participant_key(session_id: &SessionId, user_id: &UserId) -> String {
+    format!("{session_id}:{user_id}")
+}
+
+impl<'a> SessionDocument<'a> {
+    /// The document of `stored`, without its participants.
+    pub(crate) fn new(stored: &'a StoredSession) -> Self {
+        let session = &stored.session;
+        let open = session.participants.iter().filter(|p| p.is_open()).count();
+        Self {
+            id: session.id.as_str().into(),
+            r#type: Name(session.kind),
+            status: Name(session.status),
+            target_language_code: session.target_language_code.as_str().into(),
+            topic_id: session.topic_id.as_ref().map(|id| id.as_str().into()),
+            topic_title: session.topic_title.as_deref().map(Cow::from),
+            host_user_id: session.host_user_id.as_str().into(),
+            min_participants: session.min_participants,
+            max_participants: session.max_participants,
+            participant_count: count(open),
+            total_participants: count(session.participants.len()),
+            peak_participants: session.peak_participants,
+            created_at: date(session.created_at),
+            started_at: session.started_at.map(date),
+            expires_at: session.expires_at.map(date),
+            ended_at: session.ended_at.map(date),
+            updated_at: date(session.updated_at),
+            end_reason: session.end_reason.map(Name),
+            invite_code: session
+                .invite_code
+                .as_ref()
+                .map(|code| code.as_str().into()),
+            waiting_deadline: session.waiting_deadline.map(date),
+            warnings: session.warnings.iter().map(WarningDocument::new).collect(),
+            next_deadline: session.next_deadline().map(date),
+            next_seniority: session.next_seniority,
+            sequence: session.sequence,
+            version: stored.version,
+            home: stored.home,
+        }
+    }
+
+    /// Whose document this is.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The session's home partition.
+    pub(crate) fn home(&self) -> i32 {
+        self.home
+    }
+
+    /// The code that opens the session.
+    pub(crate) fn invite_code(&self) -> Option<&str> {
+        self.invite_code.as_deref()
+    }
+}
+
+/// A stored session from its document and its participants' documents, in any order.
+pub(crate) fn assemble(
+    document: SessionDocument<'_>,
+    mut participants: Vec<ParticipantDocument<'_>>,
+) -> Result<StoredSession, Malformed> {
+    participants.sort_by_key(|participant| participant.ordinal);
+    if usize::try_from(document.total_participants) != Ok(participants.len()) {
+        return Err(Malformed::new(
+            "a session and its participants disagree on their number",
+        ));
+    }
+    let session = Session {
+        id: SessionId::from_stored(document.id.into_owned()),
+        kind: document.r#type.0,
+        status: document.status.0,
+        target_language_code: document.target_language_code.into_owned(),
+        topic_id: document
+            .topic_id
+            .map(|id| TopicId::from_stored(id.into_owned())),
+        topic_title: document.topic_title.map(Cow::into_owned),
+        host_user_id: UserId::from_stored(document.host_user_id.into_owned()),
+        min_participants: document.min_participants,
+        max_participants: document.max_participants,
+        created_at: instant(document.created_at),
+        started_at: document.started_at.map(instant),
+        expires_at: document.expires_at.map(instant),
+        ended_at: document.ended_at.map(instant),
+        end_reason: document.end_reason.map(|name| name.0),
+        invite_code: document
+            .invite_code
+            .map(|code| InviteCode::from_stored(code.into_owned())),
+        sequence: document.sequence,
+        updated_at: instant(document.updated_at),
+        waiting_deadline: document.waiting_deadline.map(instant),
+        warnings: document
+            .warnings
+            .iter()
+            .map(WarningDocument::warning)
+            .collect(),
+        peak_participants: document.peak_participants,
+        next_seniority: document.next_seniority,
+        participants: participants
+            .into_iter()
+            .map(ParticipantDocument::participant)
+            .collect(),
+    };
+    Ok(StoredSession {
+        session,
+        home: document.home,
+        version: document.version,
+    })
+}
+
+impl WarningDocument {
+    fn new(warning: &Warning) -> Self {
+        let before_end_ms = i64::try_from(warning.before_end.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            at: date(warning.at),
+            before_end_ms,
+        }
+    }
+
+    fn warning(&self) -> Warning {
+        let before_end = Duration::from_millis(u64::try_from(self.before_end_ms).unwrap_or(0));
+        Warning {
+            at: instant(self.at),
+            before_end,
+        }
+    }
+}
+
+impl<'a> ParticipantDocument<'a> {
+    /// The document of the participant at `ordinal` of `session_id`.
+    pub(crate) fn new(session_id: &'a SessionId, ordinal: usize, of: &'a Participant) -> Self {
+        Self {
+            id: participant_key(session_id, &of.user_id).into(),
+            session_id: session_id.as_str().into(),
+            user_id: of.user_id.as_str().into(),
+            ordinal: count(ordinal),
+            role: Name(of.role),
+            status: Name(of.status),
+            joined_at: date(of.joined_at),
+            left_at: of.left_at.map(date),
+            leave_reason: of.leave_reason.map(Name),
+            speaking_time_seconds: of.speaking_time_seconds,
+            connection_id: of.connection_id.as_ref().map(|id| id.as_str().into()),
+            stint_started_at: date(of.stint_started_at),
+            seniority: of.seniority,
+            present_before_ms: of.present_before_ms,
+            disconnected_at: of.disconnected_at.map(date),
+            deadline: of.deadline.map(date),
+            rejoin_count: of.rejoin_count,
+        }
+    }
+
+    /// The session the participant belongs to.
+    pub(crate) fn session_id(&self) -> &str {
+        &self.session_id
+    }
+
+    fn participant(self) -> Participant {
+        Participant {
+            user_id: UserId::from_stored(self.user_id.into_owned()),
+            role: self.role.0,
+            status: self.status.0,
+            joined_at: instant(self.joined_at),
+            left_at: self.left_at.map(instant),
+            leave_reason: self.leave_reason.map(|name| name.0),
+            speaking_time_seconds: self.speaking_time_seconds,
+            connection_id: self
+                .connection_id
+                .map(|id| ConnectionId::from_stored(id.into_owned())),
+            stint_started_at: instant(self.stint_started_at),
+            seniority: self.seniority,
+            present_before_ms: self.present_before_ms,
+            disconnected_at: self.disconnected_at.map(instant),
+            deadline: self.deadline.map(instant),
+            rejoin_count: self.rejoin_count,
+        }
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).expect("a session has at most 100 participants")
+}

@@ -1,0 +1,166 @@
+//! The collections and their indexes: the look-ups of the contract's section 4, and as little more
+//! as possible, because every index that a hot write touches costs throughput.
+
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::{Database, IndexModel, options::IndexOptions};
+
+use super::client::{ConnectError, Patience, bounded};
+use super::failure::{Failure, code};
+
+/// `sessions`
+pub(crate) const SESSIONS: &str = "sessions";
+/// `participants`
+pub(crate) const PARTICIPANTS: &str = "participants";
+/// `users`
+pub(crate) const USERS: &str = "users";
+/// `ledger`
+pub(crate) const LEDGER: &str = "ledger";
+/// `lanes`
+pub(crate) const LANES: &str = "lanes";
+/// `outbox`
+pub(crate) const OUTBOX: &str = "outbox";
+/// `forwards`
+pub(crate) const FORWARDS: &str = "forwards";
+
+/// Every collection. They are made beforehand: a transaction that makes one conflicts with others.
+const COLLECTIONS: [&str; 7] = [
+    SESSIONS,
+    PARTICIPANTS,
+    USERS,
+    LEDGER,
+    LANES,
+    OUTBOX,
+    FORWARDS,
+];
+
+/// Codes with which the server says that an index exists with other options or other keys.
+const FOREIGN: [i32; 2] = [85, 86];
+
+/// An index that a look-up of `run` or the HTTP views needs.
+struct Index {
+    collection: &'static str,
+    name: &'static str,
+    keys: Document,
+    unique: bool,
+    only: Option<Document>,
+}
+
+impl Index {
+    fn new(collection: &'static str, name: &'static str, keys: Document) -> Self {
+        Self {
+            collection,
+            name,
+            keys,
+            unique: false,
+            only: None,
+        }
+    }
+
+    fn model(&self) -> IndexModel {
+        let options = IndexOptions::builder()
+            .name(self.name.to_owned())
+            .unique(self.unique.then_some(true))
+            .partial_filter_expression(self.only.clone())
+            .build();
+        IndexModel::builder()
+            .keys(self.keys.clone())
+            .options(options)
+            .build()
+    }
+}
+
+fn indexes() -> [Index; 7] {
+    let words = doc! { "$gt": "" };
+    [
+        Index::new(
+            SESSIONS,
+            "findByStatusAndTargetLanguageCode",
+            doc! { "status": 1, "targetLanguageCode": 1, "type": 1, "_id": 1 },
+        ),
+        // Codes are stored as null where there is none, so only real ones are indexed; the planner
+        // takes a range, not `$type`, for a superset of an equality.
+        Index {
+            unique: true,
+            only: Some(doc! { "inviteCode": words }),
+            ..Index::new(SESSIONS, "findByInviteCode", doc! { "inviteCode": 1 })
+        },
+        Index::new(SESSIONS, "findByHostUserId", doc! { "hostUserId": 1 }),
+        Index {
+            only: Some(not_ended()),
+            ..Index::new(
+                SESSIONS,
+                "deadlinesOfHome",
+                doc! { "home": 1, "nextDeadline": 1, "_id": 1 },
+            )
+        },
+        Index::new(PARTICIPANTS, "findBySessionId", doc! { "sessionId": 1 }),
+        Index {
+            only: Some(doc! { "leftAt": Bson::Null }),
+            ..Index::new(
+                PARTICIPANTS,
+                "findByUserIdAndLeftAtIsNull",
+                doc! { "userId": 1, "leftAt": 1 },
+            )
+        },
+        // Serves `countByUserIdAndJoinedAtAfter`, too: the same user, the same range of joins.
+        Index::new(
+            PARTICIPANTS,
+            "history",
+            doc! { "userId": 1, "joinedAt": -1, "sessionId": 1 },
+        ),
+    ]
+}
+
+/// Which sessions have a deadline: those that have not ended.
+pub(crate) fn not_ended() -> Document {
+    doc! { "nextDeadline": { "$gt": mongodb::bson::DateTime::from_millis(0) } }
+}
+
+/// Makes the collections and indexes that are missing.
+pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(), ConnectError> {
+    let unreachable = |failure: Failure| ConnectError::Unreachable {
+        reason: failure.reason(),
+    };
+    for collection in COLLECTIONS {
+        match bounded(patience.call, database.create_collection(collection)).await {
+            Err(failure) if failure.code() != Some(code::NAMESPACE_EXISTS) => {
+                return Err(unreachable(failure));
+            }
+            _ => {}
+        }
+    }
+    for index in indexes() {
+        let collection = database.collection::<Document>(index.collection);
+        // Building an index over what is there already takes its time; new collections are empty.
+        let build = bounded(patience.call * 60, collection.create_index(index.model()));
+        build.await.map_err(|failure| match failure.code() {
+            Some(code) if FOREIGN.contains(&code) => ConnectError::ForeignIndex {
+                collection: index.collection,
+                index: index.name,
+            },
+            _ => unreachable(failure),
+        })?;
+    }
+    Ok(())
+}
+
+/// The indexes that are not there, as `collection.name`.
+pub(crate) async fn missing(
+    database: &Database,
+    patience: &Patience,
+) -> Result<Vec<String>, Failure> {
+    let mut missing = Vec::new();
+    for index in indexes() {
+        let collection = database.collection::<Document>(index.collection);
+        let names = match bounded(patience.call, collection.list_index_names()).await {
+            Ok(names) => names,
+            // The collection does not exist.
+            Err(failure) if failure.code() == Some(26) => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
+        if !names.iter().any(|name| name == index.name) {
+            missing.push(format!("{}.{}", index.collection, index.name));
+        }
+    }
+    Ok(missing)
+}

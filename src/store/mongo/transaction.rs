@@ -1,0 +1,171 @@
+//! One batch, one transaction: the compare-and-set of the lane first, then the rest, then the
+//! commit, which alone is ever retried. Whatever fails before the commit is aborted, so that no lock
+//! outlives its batch; whatever happens in the commit is asked for until it is certain.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::{ReadConcern, TransactionOptions, WriteConcern};
+use mongodb::{ClientSession, Database};
+use tokio::time::Instant;
+
+use super::client::{Patience, bounded, primary};
+use super::failure::{Failure, written};
+use super::indexes::USERS;
+use super::statement::{Expect, Step};
+use crate::domain::UserId;
+use crate::store::Error;
+
+/// The pause between two questions about one commit.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+
+/// A transaction about to run in `session`.
+pub(crate) struct Transaction<'a> {
+    pub(crate) database: &'a Database,
+    pub(crate) session: &'a mut ClientSession,
+    pub(crate) patience: &'a Patience,
+}
+
+/// Why the statements of a batch were not carried out.
+enum Setback {
+    /// The database failed, or somebody else was faster.
+    Failed(Failure),
+    /// A reply said that the state is not what the batch was decided on.
+    Mismatch(Error),
+}
+
+impl From<Failure> for Setback {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Transaction<'_> {
+    /// Carries out `steps`, all or nothing.
+    ///
+    /// # Errors
+    /// Any [`Error`]; after all but [`Error::Unknown`] nothing was committed and no lock is left.
+    pub(crate) async fn run(&mut self, steps: &[Step]) -> Result<(), Error> {
+        let carried_out = match self.begin().await {
+            Ok(()) => self.carry_out(steps).await,
+            Err(failure) => Err(Setback::Failed(failure)),
+        };
+        match carried_out {
+            Ok(()) => self.commit().await,
+            Err(Setback::Mismatch(error)) => {
+                self.abandon(false).await;
+                Err(error)
+            }
+            Err(Setback::Failed(failure)) => {
+                self.abandon(matches!(failure, Failure::Timeout(_))).await;
+                Err(failure.uncommitted())
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<(), Failure> {
+        let options = || {
+            TransactionOptions::builder()
+                .read_concern(ReadConcern::snapshot())
+                .write_concern(
+                    WriteConcern::builder()
+                        .w(mongodb::options::Acknowledgment::Majority)
+                        .w_timeout(self.patience.commit)
+                        .build(),
+                )
+                .selection_criteria(primary())
+                .build()
+        };
+        let options = options();
+        // A commit that its caller gave up leaves its transaction behind in this session.
+        let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
+        bounded(
+            self.patience.call,
+            self.session.start_transaction().with_options(options),
+        )
+        .await
+    }
+
+    async fn carry_out(&mut self, steps: &[Step]) -> Result<(), Setback> {
+        for step in steps {
+            let call = self.database.run_raw_command(step.command.clone());
+            let reply = bounded(self.patience.call, call.session(&mut *self.session)).await?;
+            let count = written(&reply)?;
+            match &step.expect {
+                Expect::Any => {}
+                Expect::TheLane if count == 1 => {}
+                Expect::TheLane => return Err(Setback::Mismatch(Error::Fenced)),
+                Expect::Exactly(expected, _) if count == *expected => {}
+                Expect::Users(expected, _) if count == *expected => {}
+                Expect::Users(expected, released)
+                    if count + self.strangers(released).await? == *expected => {}
+                Expect::Users(..) => return Err(conflict("a user's version")),
+                Expect::Exactly(_, what) => return Err(conflict(what)),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of `users` have no document: a release of theirs had nothing to change.
+    async fn strangers(&mut self, users: &[UserId]) -> Result<i64, Failure> {
+        let ids: Vec<&str> = users.iter().map(UserId::as_str).collect();
+        let total = i64::try_from(ids.len()).expect("a batch has fewer users");
+        let users = self.database.collection::<Document>(USERS);
+        let count = users.count_documents(doc! { "_id": { "$in": ids } });
+        let known = bounded(self.patience.call, count.session(&mut *self.session)).await?;
+        Ok(total - i64::try_from(known).expect("no more than were asked for"))
+    }
+
+    async fn commit(&mut self) -> Result<(), Error> {
+        let until = Instant::now() + self.patience.commit;
+        loop {
+            let limit = self.patience.commit_attempt.min(until - Instant::now());
+            let failure = match bounded(limit, self.session.commit_transaction()).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            // With this label the server vouches that the transaction is gone.
+            if failure.has_label(TRANSIENT_TRANSACTION_ERROR) {
+                return Err(failure.uncommitted());
+            }
+            let open = matches!(failure, Failure::Timeout(_))
+                || failure.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
+            if !open || Instant::now() + ASK_AGAIN >= until {
+                return Err(Error::Unknown {
+                    reason: failure.reason(),
+                });
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Ends the transaction. After a silence the server may still be at a statement and the driver
+    /// may not know that it ever began, so that the session is killed first.
+    async fn abandon(&mut self, silent: bool) {
+        if silent {
+            let lsid = self.session.id().clone();
+            let _ = kill(self.database, &lsid, self.patience.cleanup).await;
+        }
+        let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
+    }
+}
+
+fn conflict(what: &str) -> Setback {
+    Setback::Mismatch(Error::Conflict {
+        reason: what.to_owned(),
+    })
+}
+
+/// Ends whatever runs in the server session `lsid`, and frees the locks of its transaction.
+pub(crate) async fn kill(
+    database: &Database,
+    lsid: &Document,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let admin = database.client().database("admin");
+    let kill = admin.run_command(doc! { "killSessions": [lsid.clone()] });
+    bounded(limit, kill.selection_criteria(primary()))
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,128 @@
+//! What is published arrives byte for byte, and what the broker refuses for its size is known before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_worker::kafka::{
+    Consumer, Error, KafkaPublisher, Producer, Publisher as _, SetupError, record_bytes,
+};
+use session_worker::record::{Header, OutRecord};
+
+use super::support::{Lanes, settings, soon, take, topic, unique};
+
+fn record(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> OutRecord {
+    OutRecord {
+        topic: topic.into(),
+        partition: Some(0),
+        key: key.map(<[u8]>::to_vec),
+        value: value.map(<[u8]>::to_vec),
+        headers: headers.to_vec(),
+    }
+}
+
+async fn publish(publisher: &KafkaPublisher, records: Vec<OutRecord>) -> Result<(), Error> {
+    let receipt = soon("hand-over", publisher.send(records.into())).await?;
+    soon("receipt", receipt).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_values_and_headers_arrive_as_they_were_sent() {
+    let topic = topic("bytes", 1, &[]).await;
+    let settings = settings(&unique("group"));
+    let producer = Producer::start(&settings, &[topic.as_str().into()])
+        .await
+        .expect("the producer starts");
+    let header = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
+    let sent = vec![
+        record(&topic, None, Some(b"no key"), &[]),
+        record(&topic, Some(b""), Some(b""), &[]),
+        record(&topic, Some(b"tombstone"), None, &[]),
+        record(
+            &topic,
+            Some(&[0, 255, 0]),
+            Some(&[0, 0, 0, 1, 200]),
+            &[
+                header("traceparent", Some(b"00-1-2-01")),
+                header("null", None),
+                header("empty", Some(b"")),
+                header("repeated", Some(b"1")),
+                header("repeated", Some(&[0, 159])),
+                header("é", Some(b"not ascii")),
+            ],
+        ),
+    ];
+    publish(&producer.publisher(), sent.clone())
+        .await
+        .expect("it is acknowledged");
+
+    let (lanes, mut logs) = Lanes::new();
+    let consumer = Consumer::start(&settings, &[&topic], lanes as _)
+        .await
+        .expect("it starts");
+    let (_, mut log) = logs.next(1).await.pop_first().expect("one log");
+    let found = take(&mut log, sent.len()).await;
+    for (found, sent) in found.into_iter().zip(sent) {
+        assert_eq!(found.key, sent.key);
+        assert_eq!(found.value, sent.value);
+        assert_eq!(found.headers, sent.headers);
+        assert!(found.timestamp.is_some());
+    }
+    soon("stop", consumer.stop(Duration::from_secs(10)))
+        .await
+        .expect("it closes");
+    producer
+        .stop(Duration::from_secs(10))
+        .await
+        .expect("it closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_within_the_limit_is_taken_and_one_beyond_ends_a_generation_only() {
+    let small = topic("small", 1, &[("max.message.bytes", "20000")]).await;
+    let large = topic("large", 1, &[("max.message.bytes", "2097152")]).await;
+    let topics: Vec<Arc<str>> = vec![small.as_str().into(), large.as_str().into()];
+    let producer = Producer::start(&settings("group"), &topics)
+        .await
+        .expect("it starts");
+    let publisher = producer.publisher();
+    for (topic, limit) in [(&small, 20_000), (&large, 2_097_152)] {
+        assert_eq!(publisher.max_record_bytes(topic), limit);
+        let headers = [("name".to_owned(), Some(b"value".to_vec()))];
+        let empty = record_bytes(&record(topic, Some(b"key"), Some(b""), &headers));
+        let full = record(topic, Some(b"key"), Some(&vec![7; limit - empty]), &headers);
+        assert_eq!(record_bytes(&full), limit);
+        publish(&publisher, vec![full])
+            .await
+            .expect("the largest record is taken");
+    }
+    // Many small records together are more than the small topic takes at once.
+    let many = (0..2000)
+        .map(|_| record(&small, None, Some(&[7; 100]), &[]))
+        .collect();
+    publish(&publisher, many)
+        .await
+        .expect("batches keep within the smallest limit");
+
+    let refused = record(&small, None, Some(&vec![7; 30_000]), &[]);
+    let fault = publish(&publisher, vec![refused])
+        .await
+        .expect_err("it is too large");
+    assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
+    soon("new producer", publisher.recovered()).await;
+    publish(&publisher, vec![record(&small, None, Some(b"small"), &[])])
+        .await
+        .expect("the new producer goes on");
+    producer
+        .stop(Duration::from_secs(10))
+        .await
+        .expect("it closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_named_at_the_start() {
+    let missing = unique("missing");
+    let fault = Producer::start(&settings("group"), &[missing.as_str().into()])
+        .await
+        .err();
+    assert_eq!(fault, Some(SetupError::MissingTopic { topic: missing }));
+}

@@ -1,0 +1,3 @@
+//! Tests against the real parts.
+
+mod kafka;
