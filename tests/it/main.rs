@@ -1,0 +1,4 @@
+//! Tests against the real parts.
+
+mod services;
+mod store;
