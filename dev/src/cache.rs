@@ -55,6 +55,11 @@ impl Cache {
         }
     }
 
+    /// The file that lists what a part holds, written when it was fetched.
+    pub(crate) fn manifest_of(part: &Path) -> PathBuf {
+        part.join(MANIFEST)
+    }
+
     /// A folder of the cache, made if need be.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
@@ -94,7 +99,8 @@ impl Cache {
         }
         progress.during(title, &staging, fetch(&fresh)).await?;
         let manifest = manifest(&fresh)?;
-        std::fs::write(fresh.join(MANIFEST), manifest).io("write", fresh.join(MANIFEST))?;
+        let list = Self::manifest_of(&fresh);
+        std::fs::write(&list, manifest).io("write", &list)?;
         if part.exists() {
             std::fs::rename(&part, staging.join("damaged")).io("move away", &part)?;
         }

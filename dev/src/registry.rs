@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
-use crate::client;
+use crate::client::{self, Java};
 use crate::error::{Error, IoContext as _, Result};
+use crate::port::Port;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
 use crate::services::{Place, Source};
@@ -26,8 +28,9 @@ const MAVEN_GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1
 /// Where the registry lies.
 #[derive(Debug)]
 pub(crate) struct Installation {
-    java: PathBuf,
+    java: Java,
     runner: PathBuf,
+    archive: Archive,
     pub(crate) origin: String,
 }
 
@@ -39,12 +42,20 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
             fetch(cache, folder, progress).await
         })
         .await?;
-    let origin = format!("fetched, {}", fetched.display());
-    Ok(Installation {
+    let mut installation = Installation {
         java,
         runner: fetched.join(RUNNER),
-        origin,
-    })
+        archive: Archive::None,
+        origin: format!("fetched, {}", fetched.display()),
+    };
+    let port = Port::free(cache)?;
+    let record = async |place: &Place, archive: Archive| {
+        start(&installation, &archive, place, port.number())
+    };
+    let title = "the registry's class archive";
+    let archive = Archive::of(cache, &fetched, title, &installation.java, progress, record);
+    installation.archive = archive.await?;
+    Ok(installation)
 }
 
 async fn fetch(cache: &Cache, folder: &Path, progress: Progress) -> Result<()> {
@@ -88,8 +99,19 @@ fn unpack(folder: &Path) -> Result<()> {
     })
 }
 
-/// Starts a registry.
-pub(crate) fn start(installation: &Installation, place: &Place, port: u16) -> Result<Service> {
+impl Installation {
+    /// Starts a registry.
+    pub(crate) fn start(&self, place: &Place, port: u16) -> Result<Service> {
+        start(self, &self.archive, place, port)
+    }
+}
+
+fn start(
+    installation: &Installation,
+    archive: &Archive,
+    place: &Place,
+    port: u16,
+) -> Result<Service> {
     let folder = place.service("registry")?;
     // The runner unpacks web pages into its temporary folder and leaves them there.
     let temporary = folder.join("tmp");
@@ -105,12 +127,13 @@ pub(crate) fn start(installation: &Installation, place: &Place, port: u16) -> Re
     ]
     .map(OsString::from)
     .to_vec();
+    arguments.extend(archive.argument());
     arguments.push(format!("-Dquarkus.http.port={port}").into());
     arguments.push(temporary_property);
     arguments.push("-jar".into());
     arguments.push(installation.runner.clone().into());
     let address = format!("127.0.0.1:{port}");
-    let spec = place.spec(folder, installation.java.clone(), arguments);
+    let spec = place.spec(folder, installation.java.program.clone(), arguments);
     Service::start("registry", address, Probe::Registry, spec)
 }
 
