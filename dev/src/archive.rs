@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::client::Java;
@@ -14,6 +15,8 @@ use crate::service::Service;
 use crate::services::Place;
 
 const FILE: &str = "classes.jsa";
+/// Writing takes 3 s of work, much longer on a machine that has other work to do.
+const RECORD_BOUND: Duration = Duration::from_secs(120);
 
 /// What a start does with a class archive.
 #[derive(Debug, Clone)]
@@ -55,8 +58,8 @@ impl Archive {
             let place = Place::temporary()?;
             let service = start(&place, Self::Record(folder.join(FILE))).await?;
             service.ready().await?;
-            // The archive is written on the way out, and a JVM may have none to write.
-            service.stop().await;
+            // The archive is written on the way out; a JVM may have none to write.
+            service.stop_within(RECORD_BOUND).await;
             Ok(())
         };
         let folder = cache.part(&name, title, progress, record).await?;

@@ -22,7 +22,7 @@ use crate::services::{Place, Source};
 pub const KAFKA_VARIABLE: &str = "SESSION_WORKER_DEV_KAFKA";
 
 const PART: &str = "kafka-4.1.0";
-const TITLE: &str = "Kafka 4.1.0 (93 jars, 54 MB)";
+const TITLE: &str = "fetching Kafka 4.1.0 (93 jars, 54 MB)";
 const POM: &str = include_str!("kafka-pom.xml");
 /// `sha256sum` of every jar that the pom brings.
 const JARS: &str = include_str!("kafka-jars.sha256");
@@ -77,7 +77,7 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
         )
         .await
     };
-    let title = "Kafka's class archive";
+    let title = "preparing Kafka for quick starts";
     let archive = Archive::of(cache, &fetched, title, &installation.java, progress, record);
     installation.archive = archive.await?;
     Ok(installation)

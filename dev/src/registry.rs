@@ -18,7 +18,7 @@ use crate::services::{Place, Source};
 pub const REGISTRY_VARIABLE: &str = "SESSION_WORKER_DEV_REGISTRY_URL";
 
 const PART: &str = "apicurio-registry-2.6.13";
-const TITLE: &str = "Apicurio Registry 2.6.13 (142 MB)";
+const TITLE: &str = "fetching Apicurio Registry 2.6.13 (142 MB)";
 const ARTIFACT: &str = "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all";
 const ARCHIVE: &str = "apicurio-registry-app-2.6.13.Final-all.tar.gz";
 const ARCHIVE_SHA256: &str = "3cda1b34aa020fb4ac4dd6a66018d757e81e437f97e20a1f92d366b70091c6ba";
@@ -52,7 +52,7 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
     let record = async |place: &Place, archive: Archive| {
         start(&installation, &archive, place, port.number())
     };
-    let title = "the registry's class archive";
+    let title = "preparing the registry for quick starts";
     let archive = Archive::of(cache, &fetched, title, &installation.java, progress, record);
     installation.archive = archive.await?;
     Ok(installation)
@@ -94,7 +94,7 @@ fn unpack(folder: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::Incomplete {
-        part: TITLE.to_owned(),
+        part: ARCHIVE.to_owned(),
         detail: format!("{RUNNER} is not in it"),
     })
 }
