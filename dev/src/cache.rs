@@ -55,6 +55,11 @@ impl Cache {
         }
     }
 
+    /// The file that lists what a part holds, written when it was fetched.
+    pub(crate) fn manifest_of(part: &Path) -> PathBuf {
+        part.join(MANIFEST)
+    }
+
     /// A folder of the cache, made if need be.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
@@ -63,7 +68,7 @@ impl Cache {
     }
 
     /// The folder of a part: the cached one, or the one that `fetch` fills. `fetch` gets an empty
-    /// folder and must fail if what it fetched is not what was asked for.
+    /// folder and must fail if what it fetched is not what was asked for. `title` is what people see.
     pub(crate) async fn part(
         &self,
         name: &str,
@@ -75,7 +80,7 @@ impl Cache {
         if is_whole(&part) {
             return Ok(part);
         }
-        let waiting = format!("waiting for another process to fetch {title}…");
+        let waiting = format!("waiting for another process: {title}…");
         let _lock = self.lock(name, &waiting, progress).await?;
         // Another process may have fetched it meanwhile.
         if is_whole(&part) {
@@ -87,14 +92,12 @@ impl Cache {
         let fresh = staging.join("fresh");
         std::fs::create_dir_all(&fresh).io("create", &fresh)?;
         if part.exists() {
-            progress.fetch(&format!(
-                "{title} in {} is damaged: fetching it again",
-                part.display()
-            ));
+            progress.fetch(&format!("{} is damaged and replaced", part.display()));
         }
         progress.during(title, &staging, fetch(&fresh)).await?;
         let manifest = manifest(&fresh)?;
-        std::fs::write(fresh.join(MANIFEST), manifest).io("write", fresh.join(MANIFEST))?;
+        let list = Self::manifest_of(&fresh);
+        std::fs::write(&list, manifest).io("write", &list)?;
         if part.exists() {
             std::fs::rename(&part, staging.join("damaged")).io("move away", &part)?;
         }

@@ -80,8 +80,16 @@ pub(crate) async fn maven(
     .await
 }
 
+/// A Java that is new enough.
+#[derive(Debug)]
+pub(crate) struct Java {
+    pub(crate) program: PathBuf,
+    /// All that it says of itself.
+    pub(crate) version: String,
+}
+
 /// The `java` of `JAVA_HOME` or `PATH`, if it is new enough.
-pub(crate) fn java(variable: &str) -> Result<PathBuf> {
+pub(crate) fn java(variable: &str) -> Result<Java> {
     let missing = |what: String| Error::Missing {
         what,
         hint: format!(
@@ -100,8 +108,9 @@ pub(crate) fn java(variable: &str) -> Result<PathBuf> {
         .arg("-version")
         .output();
     let answer = answer.io("run", &program)?;
-    match java_major(&String::from_utf8_lossy(&answer.stderr)) {
-        Some(major) if major >= JAVA_MAJOR => Ok(program),
+    let version = String::from_utf8_lossy(&answer.stderr).into_owned();
+    match java_major(&version) {
+        Some(major) if major >= JAVA_MAJOR => Ok(Java { program, version }),
         Some(major) => Err(missing(format!(
             "Java {JAVA_MAJOR} or newer (found {major})"
         ))),

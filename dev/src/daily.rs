@@ -186,7 +186,7 @@ async fn watch(services: &Services) {
             service.name()
         ));
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn start_in_background(folder: &RunFolder, arguments: &[String]) -> anyhow::Result<()> {

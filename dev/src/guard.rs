@@ -18,9 +18,6 @@ use crate::error::{IoContext as _, Result};
 
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// How long [`Process::stop`] waits for SIGTERM to work before it sends SIGKILL.
-const STOP_BOUND: Duration = Duration::from_secs(15);
-
 /// The code that stands for a guard which is gone without having reported an end.
 const UNKNOWN_CODE: i32 = -1;
 
@@ -113,14 +110,11 @@ impl Process {
         let _ = status.wait_for(done).await;
     }
 
-    /// Ends the process with SIGTERM, after a bound with SIGKILL.
-    pub(crate) async fn stop(&self) {
+    /// Ends the process with SIGTERM, after the bound with SIGKILL.
+    pub(crate) async fn stop(&self, bound: Duration) {
         self.signal(Signal::Terminate).await;
         self.signal(Signal::Thaw).await;
-        if tokio::time::timeout(STOP_BOUND, self.ended())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(bound, self.ended()).await.is_err() {
             self.kill().await;
         }
     }
@@ -131,9 +125,9 @@ impl Process {
         self.ended().await;
     }
 
-    /// Ends the process if it runs, and runs the same command again in the same folder.
+    /// Runs the same command again in the same folder, after the process has ended.
     pub(crate) async fn restart(&self) -> Result<()> {
-        self.stop().await;
+        self.ended().await;
         let left = {
             let mut guard = self.lock();
             guard.write("leave");

@@ -25,6 +25,9 @@ end_child() {
 } 2>/dev/null
 
 trap 'end_child &' TERM INT HUP
+# Nobody reads the reports of a guard whose owner is dead; that must not end it. A handler, unlike
+# an ignored signal, is not passed on to the service.
+trap : PIPE
 exec 3<&0 </dev/null
 
 "$@" >>"$log" 2>&1 3<&- &
@@ -33,7 +36,7 @@ echo "started $child"
 
 # The reader is a process of its own: it outlives even a SIGKILL of the shell that waits below.
 (
-    trap '' TERM INT HUP
+    trap '' TERM INT HUP PIPE
     while read -r signal <&3; do
         if kill -s "$signal" "$child" 2>/dev/null; then
             echo "sent $signal"

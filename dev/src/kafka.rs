@@ -9,9 +9,11 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
+use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
-use crate::client;
+use crate::client::{self, Java};
 use crate::error::{Error, IoContext as _, Result};
+use crate::port::Port;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
 use crate::services::{Place, Source};
@@ -20,7 +22,7 @@ use crate::services::{Place, Source};
 pub const KAFKA_VARIABLE: &str = "SESSION_WORKER_DEV_KAFKA";
 
 const PART: &str = "kafka-4.1.0";
-const TITLE: &str = "Kafka 4.1.0 (93 jars, 54 MB)";
+const TITLE: &str = "fetching Kafka 4.1.0 (93 jars, 54 MB)";
 const POM: &str = include_str!("kafka-pom.xml");
 /// `sha256sum` of every jar that the pom brings.
 const JARS: &str = include_str!("kafka-jars.sha256");
@@ -31,7 +33,8 @@ const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 /// Where Kafka's classes lie.
 #[derive(Debug)]
 pub(crate) struct Installation {
-    java: PathBuf,
+    java: Java,
+    archive: Archive,
     class_path: OsString,
     /// System properties that make the log readable.
     logging: Vec<OsString>,
@@ -51,7 +54,8 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
             fetch(cache, &java, folder, progress).await
         })
         .await?;
-    Ok(Installation {
+    let mut installation = Installation {
+        archive: Archive::None,
         class_path: class_path(&fetched.join("lib")),
         logging: vec![
             "-Dorg.slf4j.simpleLogger.showDateTime=true".into(),
@@ -60,10 +64,26 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
         formatted: Some(fetched.join("formatted")),
         java,
         origin: format!("fetched, {}", fetched.display()),
-    })
+    };
+    let ports = [Port::free(cache)?, Port::free(cache)?];
+    let record = async |place: &Place, archive: Archive| {
+        let [port, controller_port] = &ports;
+        start(
+            &installation,
+            &archive,
+            place,
+            port.number(),
+            controller_port.number(),
+        )
+        .await
+    };
+    let title = "preparing Kafka for quick starts";
+    let archive = Archive::of(cache, &fetched, title, &installation.java, progress, record);
+    installation.archive = archive.await?;
+    Ok(installation)
 }
 
-fn installed(java: PathBuf, home: &Path) -> Result<Installation> {
+fn installed(java: Java, home: &Path) -> Result<Installation> {
     let libraries = home.join("libs");
     if !libraries.is_dir() {
         return Err(Error::Incomplete {
@@ -86,6 +106,7 @@ fn installed(java: PathBuf, home: &Path) -> Result<Installation> {
     });
     Ok(Installation {
         java,
+        archive: Archive::None,
         class_path: class_path(&libraries),
         logging: logging.into_iter().collect(),
         formatted: None,
@@ -97,7 +118,7 @@ fn class_path(libraries: &Path) -> OsString {
     libraries.join("*").into_os_string()
 }
 
-async fn fetch(cache: &Cache, java: &Path, folder: &Path, progress: Progress) -> Result<()> {
+async fn fetch(cache: &Cache, java: &Java, folder: &Path, progress: Progress) -> Result<()> {
     let pom = folder.join("pom.xml");
     std::fs::write(&pom, POM).io("write", &pom)?;
     let libraries = folder.join("lib");
@@ -151,9 +172,21 @@ fn check_jars(libraries: &Path, list: &str) -> Result<()> {
     }
 }
 
-/// Starts a broker with a controller in it.
-pub(crate) async fn start(
+impl Installation {
+    /// Starts a broker with a controller in it.
+    pub(crate) async fn start(
+        &self,
+        place: &Place,
+        port: u16,
+        controller_port: u16,
+    ) -> Result<Service> {
+        start(self, &self.archive, place, port, controller_port).await
+    }
+}
+
+async fn start(
     installation: &Installation,
+    archive: &Archive,
     place: &Place,
     port: u16,
     controller_port: u16,
@@ -183,6 +216,7 @@ pub(crate) async fn start(
     ]
     .map(OsString::from)
     .to_vec();
+    arguments.extend(archive.argument());
     arguments.push(logs);
     arguments.extend(installation.logging.iter().cloned());
     arguments.extend([
@@ -192,12 +226,12 @@ pub(crate) async fn start(
     ]);
     arguments.push(properties.into());
     let address = format!("127.0.0.1:{port}");
-    let spec = place.spec(folder, installation.java.clone(), arguments);
+    let spec = place.spec(folder, installation.java.program.clone(), arguments);
     Service::start("kafka", address, Probe::Broker, spec)
 }
 
 async fn format(
-    java: &Path,
+    java: &Java,
     class_path: &OsString,
     folder: &Path,
     properties: &Path,
@@ -216,7 +250,7 @@ async fn format(
     client::run(
         "Kafka (formatting its data folder)",
         folder,
-        java,
+        &java.program,
         arguments,
     )
     .await

@@ -2,6 +2,7 @@
 //! that the environment names, installed ones, or ones that the package clients fetch. What is
 //! started here always ends with its owner. Knows nothing of the worker that uses them.
 
+mod archive;
 mod cache;
 mod client;
 pub mod daily;

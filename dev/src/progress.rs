@@ -43,16 +43,16 @@ impl Progress {
         fetch: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let began = Instant::now();
-        self.fetch(&format!("fetching {title}…"));
+        self.fetch(&format!("{title}…"));
         let mut fetch = std::pin::pin!(fetch);
         let outcome = loop {
             match tokio::time::timeout(SIGN_OF_LIFE, &mut fetch).await {
                 Ok(outcome) => break outcome,
-                Err(_) => self.fetch(&format!("fetching {title}… {}", since(began, folder))),
+                Err(_) => self.fetch(&format!("{title}… {}", since(began, folder))),
             }
         };
         if outcome.is_ok() {
-            self.fetch(&format!("fetched {title} in {}", since(began, folder)));
+            self.fetch(&format!("done: {title}, {}", since(began, folder)));
         }
         outcome
     }

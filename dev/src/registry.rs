@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
-use crate::client;
+use crate::client::{self, Java};
 use crate::error::{Error, IoContext as _, Result};
+use crate::port::Port;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
 use crate::services::{Place, Source};
@@ -16,7 +18,7 @@ use crate::services::{Place, Source};
 pub const REGISTRY_VARIABLE: &str = "SESSION_WORKER_DEV_REGISTRY_URL";
 
 const PART: &str = "apicurio-registry-2.6.13";
-const TITLE: &str = "Apicurio Registry 2.6.13 (142 MB)";
+const TITLE: &str = "fetching Apicurio Registry 2.6.13 (142 MB)";
 const ARTIFACT: &str = "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all";
 const ARCHIVE: &str = "apicurio-registry-app-2.6.13.Final-all.tar.gz";
 const ARCHIVE_SHA256: &str = "3cda1b34aa020fb4ac4dd6a66018d757e81e437f97e20a1f92d366b70091c6ba";
@@ -26,8 +28,9 @@ const MAVEN_GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1
 /// Where the registry lies.
 #[derive(Debug)]
 pub(crate) struct Installation {
-    java: PathBuf,
+    java: Java,
     runner: PathBuf,
+    archive: Archive,
     pub(crate) origin: String,
 }
 
@@ -39,12 +42,20 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
             fetch(cache, folder, progress).await
         })
         .await?;
-    let origin = format!("fetched, {}", fetched.display());
-    Ok(Installation {
+    let mut installation = Installation {
         java,
         runner: fetched.join(RUNNER),
-        origin,
-    })
+        archive: Archive::None,
+        origin: format!("fetched, {}", fetched.display()),
+    };
+    let port = Port::free(cache)?;
+    let record = async |place: &Place, archive: Archive| {
+        start(&installation, &archive, place, port.number())
+    };
+    let title = "preparing the registry for quick starts";
+    let archive = Archive::of(cache, &fetched, title, &installation.java, progress, record);
+    installation.archive = archive.await?;
+    Ok(installation)
 }
 
 async fn fetch(cache: &Cache, folder: &Path, progress: Progress) -> Result<()> {
@@ -83,13 +94,24 @@ fn unpack(folder: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::Incomplete {
-        part: TITLE.to_owned(),
+        part: ARCHIVE.to_owned(),
         detail: format!("{RUNNER} is not in it"),
     })
 }
 
-/// Starts a registry.
-pub(crate) fn start(installation: &Installation, place: &Place, port: u16) -> Result<Service> {
+impl Installation {
+    /// Starts a registry.
+    pub(crate) fn start(&self, place: &Place, port: u16) -> Result<Service> {
+        start(self, &self.archive, place, port)
+    }
+}
+
+fn start(
+    installation: &Installation,
+    archive: &Archive,
+    place: &Place,
+    port: u16,
+) -> Result<Service> {
     let folder = place.service("registry")?;
     // The runner unpacks web pages into its temporary folder and leaves them there.
     let temporary = folder.join("tmp");
@@ -105,12 +127,13 @@ pub(crate) fn start(installation: &Installation, place: &Place, port: u16) -> Re
     ]
     .map(OsString::from)
     .to_vec();
+    arguments.extend(archive.argument());
     arguments.push(format!("-Dquarkus.http.port={port}").into());
     arguments.push(temporary_property);
     arguments.push("-jar".into());
     arguments.push(installation.runner.clone().into());
     let address = format!("127.0.0.1:{port}");
-    let spec = place.spec(folder, installation.java.clone(), arguments);
+    let spec = place.spec(folder, installation.java.program.clone(), arguments);
     Service::start("registry", address, Probe::Registry, spec)
 }
 

@@ -10,7 +10,9 @@ use crate::guard::{Process, Signal, Spec};
 use crate::{kafka, mongo, registry};
 
 /// How long a service may take to become ready; ample for a machine under load.
-const READY_BOUND: Duration = Duration::from_secs(90);
+const READY_BOUND: Duration = Duration::from_secs(120);
+/// How long a service has from SIGTERM to SIGKILL.
+const STOP_BOUND: Duration = Duration::from_secs(15);
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a service is asked whether it is ready.
@@ -81,7 +83,12 @@ impl Service {
 
     /// Ends it in order (SIGTERM, after 15 s SIGKILL); its data stay for a restart.
     pub async fn stop(&self) {
-        self.process.stop().await;
+        self.stop_within(STOP_BOUND).await;
+    }
+
+    /// The same with another bound.
+    pub(crate) async fn stop_within(&self, bound: Duration) {
+        self.process.stop(bound).await;
     }
 
     /// Ends it as a crash would (SIGKILL); its data stay for a restart.
@@ -102,6 +109,7 @@ impl Service {
     /// Starts it again on the same port with its data (the registry keeps none), ending it first if
     /// it still runs, and waits until it answers.
     pub async fn restart(&self) -> Result<()> {
+        self.stop().await;
         self.process.restart().await?;
         self.ready().await
     }

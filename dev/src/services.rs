@@ -435,7 +435,9 @@ impl Begin<'_> {
         let installation = kafka::find(self.cache, progress).await?;
         let began = Instant::now();
         let (port, controller_port) = (ports[0].number(), ports[1].number());
-        let service = kafka::start(&installation, self.place, port, controller_port).await?;
+        let service = installation
+            .start(self.place, port, controller_port)
+            .await?;
         service.ready().await?;
         let address = service.address().to_owned();
         progress.step(&format!(
@@ -498,7 +500,7 @@ impl Begin<'_> {
         let progress = self.options.progress;
         let installation = registry::find(self.cache, progress).await?;
         let began = Instant::now();
-        let service = registry::start(&installation, self.place, ports[0].number())?;
+        let service = installation.start(self.place, ports[0].number())?;
         service.ready().await?;
         let address = registry::url(service.address());
         progress.step(&format!(
@@ -557,6 +559,11 @@ impl Place {
             },
         };
         Ok(Self { root })
+    }
+
+    /// A temporary place of its own.
+    pub(crate) fn temporary() -> Result<Self> {
+        Self::new(None)
     }
 
     /// Makes the folder of one service.

@@ -136,7 +136,7 @@ async fn a_service_is_killed_and_started_again_in_its_folder() {
         std::fs::read_to_string(&runs).is_ok_and(|it| it == "run\nrun\n")
     })
     .await;
-    process.stop().await;
+    process.stop(BOUND).await;
     assert_eq!(process.exit_code(), Some(128 + 15));
     drop(process);
     assert!(!set.exists());
