@@ -1,6 +1,7 @@
 //! The headless worker that owns live conversation sessions. ARCHITECTURE.md has the map.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 #[cfg(test)]
 mod documents;

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::edges;
 use super::fault::Problem;
 use super::secret::{self, Secret};
 use super::value::{
@@ -32,62 +33,6 @@ pub(super) struct Setting {
 
 /// Where the properties of librdkafka stand.
 pub(super) const PROPERTIES: &str = "kafka.properties.";
-
-/// Properties of librdkafka that the worker's guarantees rest on, and the setting to use instead.
-const OWNED: [(&str, &str); 16] = [
-    ("bootstrap.servers", "set kafka.brokers"),
-    ("metadata.broker.list", "set kafka.brokers"),
-    ("group.id", "set kafka.groupId"),
-    ("enable.auto.commit", "remove it: positions live in MongoDB"),
-    (
-        "enable.auto.offset.store",
-        "remove it: positions live in MongoDB",
-    ),
-    (
-        "auto.offset.reset",
-        "remove it: positions live in MongoDB; move one with `lanes seek`",
-    ),
-    (
-        "enable.idempotence",
-        "remove it: outputs are always idempotent",
-    ),
-    (
-        "acks",
-        "remove it: every output waits for all in-sync replicas",
-    ),
-    (
-        "request.required.acks",
-        "remove it: every output waits for all in-sync replicas",
-    ),
-    (
-        "transactional.id",
-        "remove it: MongoDB's transaction is the only one",
-    ),
-    (
-        "message.timeout.ms",
-        "remove it: an output is retried until it is delivered",
-    ),
-    (
-        "delivery.timeout.ms",
-        "remove it: an output is retried until it is delivered",
-    ),
-    (
-        "message.send.max.retries",
-        "remove it: an output is retried until it is delivered",
-    ),
-    (
-        "retries",
-        "remove it: an output is retried until it is delivered",
-    ),
-    (
-        "partitioner",
-        "remove it: keys go where the Java client would send them (murmur2_random)",
-    ),
-    (
-        "max.in.flight.requests.per.connection",
-        "remove it: outputs keep their order",
-    ),
-];
 
 const RULE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
@@ -514,13 +459,11 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
 /// Sets the setting `key`, which must be known.
 pub(super) fn set(settings: &mut Settings, key: &str, raw: &Raw) -> Result<(), Problem> {
     if let Some(name) = key.strip_prefix(PROPERTIES) {
-        if let Some((_, remedy)) = OWNED.iter().find(|(owned, _)| *owned == name) {
-            return Err(Problem::new("is the worker's own", *remedy));
-        }
         let value = match raw {
             Raw::Text(text) => text.clone(),
             Raw::List(items) => items.join(","),
         };
+        edges::check_property(name, &value)?;
         settings.kafka.properties.0.insert(name.to_owned(), value);
         return Ok(());
     }
@@ -617,18 +560,7 @@ fn registry_urls(raw: &Raw) -> Result<Vec<Secret>, Problem> {
 
 fn mongo_uri(raw: &Raw) -> Result<Secret, Problem> {
     let text = raw.text()?;
-    mongodb::options::ConnectionString::parse(text).map_err(|error| {
-        // The driver quotes parts of the string, which may be of a password.
-        let what = if text.contains('@') {
-            "is not a MongoDB connection string".to_owned()
-        } else {
-            format!("is not a MongoDB connection string ({error})")
-        };
-        Problem::new(
-            what,
-            "write mongodb://host:port/?replicaSet=…, with : / ? # [ ] @ percent-encoded in user and password",
-        )
-    })?;
+    edges::check_mongo_uri(text)?;
     Ok(Secret::new(text))
 }
 

@@ -283,27 +283,22 @@ fn nearest_variable(name: &str) -> Option<String> {
         .map(|(_, variable)| variable)
 }
 
-/// Takes the settings given as flags.
+/// Takes the settings given as flags; of one given twice, the later holds.
 pub(super) fn flags(values: &[FlagValue], given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
-    for (index, value) in values.iter().enumerate() {
+    for value in values {
         let source = Source::Flag {
             flag: value.flag.clone(),
         };
-        if !catalogue::knows(&value.key) {
-            let near = catalogue::nearest(&value.key).map(str::to_owned);
-            faults.push(Fault::of(&value.key, source, unknown(near, "leave it out")));
-        } else if values[..index]
-            .iter()
-            .any(|earlier| earlier.key == value.key)
-        {
-            let problem = Problem::new("is given twice", "give it once");
-            faults.push(Fault::of(&value.key, source, problem));
-        } else {
+        if catalogue::knows(&value.key) {
+            let raw = Raw::Text(value.text.clone());
             given.push(Given {
                 key: value.key.clone(),
-                raw: Raw::Text(value.text.clone()),
+                raw,
                 source,
             });
+        } else {
+            let near = catalogue::nearest(&value.key).map(str::to_owned);
+            faults.push(Fault::of(&value.key, source, unknown(near, "leave it out")));
         }
     }
 }

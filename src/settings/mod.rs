@@ -7,6 +7,7 @@
 
 mod catalogue;
 mod checks;
+mod edges;
 mod fault;
 mod layers;
 mod reference;

@@ -145,9 +145,9 @@ fn contract_6_spells_environment_variables() {
             "topics.session-command-result",
         ),
         (
-            "SESSION_WORKER__KAFKA__PROPERTIES__SSL_CA_LOCATION",
-            "/ca",
-            "kafka.properties.ssl.ca.location",
+            "SESSION_WORKER__KAFKA__PROPERTIES__CLIENT_RACK",
+            "r1",
+            "kafka.properties.client.rack",
         ),
         (
             "SESSION_WORKER__KAFKA__PROPERTIES__SESSION_TIMEOUT_MS",
@@ -285,7 +285,6 @@ fn contract_6_all_faults_are_reported_at_once() {
         ("kafka.properties.acks", "1"),
         ("kafka.properties.group.id", "g"),
         ("log.format", "xml"),
-        ("log.format", "xml"),
     ]);
     flags.config = Some(file.0.clone());
     let variables = environment(&[
@@ -301,7 +300,6 @@ fn contract_6_all_faults_are_reported_at_once() {
     faults.toml line 4: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`; mend the TOML
     kafka. (faults.toml line 4): is no setting; did you mean kafka.groupId? If not, remove it
     http.auth.jwtSecret (SESSION_WORKER__HTTP__AUTH__JWT_SECRET_FILE): cannot read /does/not/exist: No such file or directory (os error 2); name a readable file that holds the secret
-    log.format (--set log.format): is given twice; give it once
     kafka.brokers (faults.toml line 2): names no broker; give at least one host:port
     kafka.groupId (faults.toml line 3): is a list; give a single value
     http.listen (SESSION_WORKER__HTTP__LISTEN): `here` is not an address to listen on; write address:port, e.g. 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080
@@ -315,8 +313,8 @@ fn contract_6_all_faults_are_reported_at_once() {
     mongo.uri (--set mongo.uri): is not a MongoDB connection string; write mongodb://host:port/?replicaSet=…, with : / ? # [ ] @ percent-encoded in user and password
     mongo.database (--set mongo.database): `a.b` is not a database's name; use at most 63 bytes without spaces and / \ . " $ * < > : | ?
     topics.match-found (--set topics.match-found): `a b` is not a topic's name; use at most 249 of a-z, A-Z, 0-9, `.`, `_` and `-`
-    kafka.properties.acks (--set kafka.properties.acks): is the worker's own; remove it: every output waits for all in-sync replicas
-    kafka.properties.group.id (--set kafka.properties.group.id): is the worker's own; set kafka.groupId
+    kafka.properties.acks (--set kafka.properties.acks): is the worker's own: the order of events rests on it; leave it out
+    kafka.properties.group.id (--set kafka.properties.group.id): is the worker's own: set kafka.groupId; leave it out
     log.format (--set log.format): does not know `xml`; use one of auto, text, json
     topics.session-event (--set topics.session-event): two topics are called `session-command`; give topics.session-event a name of its own
     "#);
@@ -344,10 +342,6 @@ fn contract_6_secrets_also_come_from_files() {
             "SESSION_WORKER__KAFKA__PROPERTIES__SASL_PASSWORD_FILE",
             &path,
         ),
-        (
-            "SESSION_WORKER__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_FILE",
-            "/a/path",
-        ),
     ])
     .expect("the secret is readable");
     let auth = &effective.settings.http.auth;
@@ -361,7 +355,6 @@ fn contract_6_secrets_also_come_from_files() {
         Some("hunter2")
     );
     assert_eq!(properties["sasl.password"], "hunter2");
-    assert_eq!(properties["sasl.oauthbearer.assertion.file"], "/a/path");
     assert_eq!(
         value(&effective, "http.auth.jwtSecret"),
         (
@@ -375,6 +368,41 @@ fn contract_6_secrets_also_come_from_files() {
         ("SESSION_WORKER__MONGO__URI_FILE", &path),
     ]);
     insta::assert_snapshot!(lines(both), @"mongo.uri (SESSION_WORKER__MONGO__URI_FILE): SESSION_WORKER__MONGO__URI is set, too; keep one of the two");
+}
+
+#[test]
+fn a_property_whose_own_name_ends_in_file_is_no_secret_file() {
+    let variable = "SESSION_WORKER__KAFKA__PROPERTIES__SASL_OAUTHBEARER_ASSERTION_FILE";
+    let (mut given, mut faults) = (Vec::new(), Vec::new());
+    layers::environment(
+        environment(&[(variable, "/a/path")]),
+        &mut given,
+        &mut faults,
+    );
+    let given: Vec<_> = given
+        .iter()
+        .map(|value| (value.key.as_str(), &value.raw))
+        .collect();
+    let path = value::Raw::Text("/a/path".to_owned());
+    assert_eq!(
+        given,
+        [("kafka.properties.sasl.oauthbearer.assertion.file", &path)]
+    );
+    assert_eq!(faults, []);
+}
+
+#[test]
+fn properties_that_librdkafka_does_not_take_are_faults() {
+    let faults = with_flags(&[
+        ("kafka.properties.socket.timeout.ms", "soon"),
+        ("kafka.properties.no.such.thing", "1"),
+        ("kafka.properties.partitioner", "random"),
+    ]);
+    insta::assert_snapshot!(lines(faults), @r#"
+    kafka.properties.socket.timeout.ms (--set kafka.properties.socket.timeout.ms): Invalid value for configuration property "socket.timeout.ms"; see librdkafka's CONFIGURATION.md
+    kafka.properties.no.such.thing (--set kafka.properties.no.such.thing): No such configuration property: "no.such.thing"; see librdkafka's CONFIGURATION.md
+    kafka.properties.partitioner (--set kafka.properties.partitioner): is the worker's own: keys are partitioned by murmur2_random; leave it out
+    "#);
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! `run`: settings, then the log, then the worker.
+
+use super::Done;
+use super::failure::Failure;
+use super::flags::SettingsFlags;
+use crate::settings::Effective;
+use crate::telemetry::{self, Destination};
+
+/// Runs the worker until it is told to stop.
+pub(super) fn run(flags: SettingsFlags) -> Result<Done, Failure> {
+    let effective = flags.load()?;
+    telemetry::start_logging(effective.settings.log.format, Destination::Stdout, "info");
+    log(&effective);
+    let metrics = telemetry::install_recorder().map_err(|error| {
+        Failure::operation(
+            format!("cannot count: {error}"),
+            "please report this as a bug",
+        )
+    })?;
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(crate::app::run(effective.settings, metrics));
+    // What still blocks was given its time by the drain.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => Ok(Done::Ok),
+        Err(error) => Err(Failure::Operation(format!("{error:#}"))),
+    }
+}
+
+/// Logs the effective settings, a line a section, secrets hidden (contract 6).
+fn log(effective: &Effective) {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "session-worker starts");
+    let mut sections: Vec<(String, Vec<String>)> = Vec::new();
+    for shown in effective.shown() {
+        let (section, key) = shown.key.split_once('.').unwrap_or(("", &shown.key));
+        let entry = format!("{key}={}", shown.value);
+        match sections.iter_mut().find(|(name, _)| name == section) {
+            Some((_, entries)) => entries.push(entry),
+            None => sections.push((section.to_owned(), vec![entry])),
+        }
+    }
+    for (section, entries) in sections {
+        tracing::info!(section, values = entries.join(" "), "effective settings");
+    }
+}
