@@ -1,13 +1,251 @@
-//! The one place that wires everything, and stops it in order.
+//! The one place that wires everything, and stops it in order: readiness off, lanes drained and the
+//! group left, the producer flushed, jobs, listener. It decides nothing about sessions.
 
+mod health;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock as _;
+use crate::http::{self, Listener};
+use crate::jobs::Jobs;
+use crate::kafka::{self, Consumer, Producer};
+use crate::lane::{Bounds, Homes, Lanes, Shared, StatusBoard};
 use crate::settings::Settings;
+use crate::store::mongo::{MongoStore, Options};
 use crate::telemetry::Metrics;
+use crate::wire::{Codec, LookupError, OutputIds, Registry, subjects};
 
-/// Runs the worker until SIGTERM or SIGINT, then drains.
+use health::Vitals;
+
+/// What is kept of the shutdown's time for everything behind the lanes.
+const RESERVE: Duration = Duration::from_secs(4);
+
+/// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
 /// # Errors
 /// The worker cannot start or cannot go on; the error ends with what to do.
 pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
-    let _ = (settings, metrics);
-    anyhow::bail!("the worker has no lanes yet; build it from a branch that has them")
+    let stop = CancellationToken::new();
+    let mut signals = Signals::listen()?;
+    let vitals = Arc::new(Vitals::default());
+    let listener = Listener::bind(settings.http.listen).await?;
+    tracing::info!(address = %listener.address(), "listening");
+    let sources = http::Sources {
+        health: vitals.clone(),
+        metrics: metrics.clone(),
+    };
+    let serving = tokio::spawn(listener.serve(http::router(sources), stop.clone()));
+    let folding = tokio::spawn(metrics.keep_up());
+
+    let started = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before the start was done");
+            stop.cancel();
+            return Ok(());
+        }
+        started = Worker::start(&settings, &vitals) => started,
+    };
+    let worker = started?;
+    let outcome = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
+            Ok(())
+        }
+        reason = worker.consumer.failed() => Err(anyhow::anyhow!("{reason}; start it again")),
+        () = worker.fatal.cancelled() => {
+            Err(anyhow::anyhow!("a lane died of a bug; its log line says where; start it again"))
+        }
+    };
+    vitals.drain();
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::warn!(signal, "second signal: ending at once");
+        }
+        () = worker.stop(settings.shutdown.timeout) => {}
+    }
+    stop.cancel();
+    // Answers under way may finish; the listener bounds them itself.
+    if let Err(error) = serving.await {
+        tracing::warn!(error = %error, "listener did not end well");
+    }
+    folding.abort();
+    tracing::info!("stopped");
+    outcome
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Everything that runs.
+struct Worker {
+    consumer: Arc<Consumer>,
+    producer: Arc<Producer>,
+    jobs: Jobs,
+    upkeep: tokio::task::JoinHandle<()>,
+    fatal: CancellationToken,
+}
+
+impl Worker {
+    async fn start(settings: &Settings, vitals: &Arc<Vitals>) -> anyhow::Result<Self> {
+        let store = connect_store(settings).await?;
+        let registry = Arc::new(connect_registry(settings)?);
+        let ids = output_ids(settings, &registry).await?;
+        let kafka = kafka_settings(settings);
+        let topics = settings.topics.clone();
+        let partitions = kafka::topics::partition_count(&kafka, &topics.session_command).await?;
+        let outputs = [
+            Arc::clone(&topics.session_event),
+            Arc::clone(&topics.session_command_result),
+            Arc::clone(&topics.session_dead_letter),
+            Arc::clone(&topics.session_command),
+        ];
+        let producer = Arc::new(Producer::start(&kafka, &outputs).await?);
+        let codec = Codec::new(topics.clone(), ids, registry.clone());
+        let shared = Arc::new(Shared {
+            store: Arc::new(store.clone()),
+            clock: store.clock(),
+            codec: Arc::new(codec),
+            homes: Arc::new(Homes::new(partitions)),
+            rules: Arc::new(settings.rules.clone()),
+            topics: topics.clone(),
+            group: Arc::from(settings.kafka.group_id.as_str()),
+            bounds: bounds(settings),
+            board: StatusBoard::default(),
+            sweeps: tokio::sync::watch::Sender::new(0),
+        });
+        let fatal = CancellationToken::new();
+        let shared_producer = Arc::clone(&producer);
+        let publishers = Box::new(move || shared_producer.publisher());
+        let lanes = Arc::new(Lanes::new(shared.clone(), publishers, fatal.clone()));
+        let inputs = [&*topics.match_found, &*topics.session_command];
+        let consumer = Arc::new(Consumer::start(&kafka, &inputs, lanes).await?);
+        vitals.watch(
+            shared.board.clone(),
+            Arc::clone(&consumer),
+            Arc::clone(&producer),
+        );
+        let upkeep = tokio::spawn(upkeep::keep_time(store.clock(), vitals.clone()));
+        let jobs = upkeep::jobs(&store, &shared, &kafka);
+        let jobs = Jobs::start(jobs, store.clock())
+            .await
+            .context("start the job scheduler")?;
+        tracing::info!(partitions, now = shared.clock.now().0, "worker started");
+        Ok(Self {
+            consumer,
+            producer,
+            jobs,
+            upkeep,
+            fatal,
+        })
+    }
+
+    /// Stops in order, within `timeout`.
+    async fn stop(self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let left = |reserve: Duration| {
+            deadline
+                .saturating_duration_since(Instant::now())
+                .saturating_sub(reserve)
+        };
+        if let Err(error) = self.consumer.stop(left(RESERVE)).await {
+            tracing::warn!(error = %error, "consumer did not close in time");
+        }
+        if let Err(error) = self.producer.stop(left(RESERVE / 2)).await {
+            tracing::warn!(error = %error, "producer did not close in time");
+        }
+        self.jobs.stop(left(Duration::ZERO)).await;
+        self.upkeep.abort();
+    }
+}
+
+/// What the clients of Kafka need of the settings.
+pub(crate) fn kafka_settings(settings: &Settings) -> kafka::Settings {
+    kafka::Settings {
+        brokers: settings.kafka.brokers.join(","),
+        group_id: settings.kafka.group_id.clone(),
+        properties: settings.kafka.properties.0.clone(),
+    }
+}
+
+/// The database, its indexes made.
+async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
+    let options = Options {
+        max_pool_size: settings.mongo.max_pool_size,
+        ..Options::default()
+    };
+    let uri = settings.mongo.uri.expose();
+    let store = MongoStore::connect_with(uri, &settings.mongo.database, &options).await?;
+    store.ensure_indexes().await?;
+    Ok(store)
+}
+
+/// A client of the registry.
+fn connect_registry(settings: &Settings) -> anyhow::Result<Registry> {
+    let urls: Vec<String> = settings
+        .registry
+        .urls
+        .iter()
+        .map(|url| url.expose().to_owned())
+        .collect();
+    Registry::new(&urls).context("registry.urls is not usable")
+}
+
+/// The ids to write with: looked up, or registered where `registry.autoRegister` says so.
+async fn output_ids(settings: &Settings, registry: &Registry) -> anyhow::Result<OutputIds> {
+    let subjects = subjects(&settings.topics);
+    if settings.registry.auto_register {
+        registry.register_all(&subjects).await.context(
+            "the schemas cannot be registered; `session-worker schemas check` says what differs",
+        )?;
+    }
+    registry.output_ids(&subjects).await.map_err(|error| match error {
+        LookupError::NotFound => anyhow::anyhow!(
+            "the worker's schemas are not registered; run `session-worker schemas register`, or set \
+             registry.autoRegister"
+        ),
+        LookupError::Unavailable { .. } => {
+            anyhow::Error::new(error).context("look up the schemas; check registry.urls")
+        }
+    })
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    let lane = &settings.lane;
+    Bounds {
+        batch_records: lane.batch_records,
+        batch_bytes: lane.batch_bytes,
+        outbox_bytes: lane.outbox_bytes,
+        timers: lane.timers_per_batch,
+        unacknowledged: lane.unacknowledged_batches,
+        cached_sessions: lane.cache_sessions,
+    }
 }

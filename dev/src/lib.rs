@@ -1,1 +1,26 @@
-//! Placeholder crate docs.
+//! Kafka, MongoDB and a schema registry for development and tests, without containers: running ones
+//! that the environment names, installed ones, or ones that the package clients fetch. What is
+//! started here always ends with its owner. Knows nothing of the worker that uses them.
+
+mod archive;
+mod cache;
+mod client;
+pub mod daily;
+mod error;
+mod guard;
+mod kafka;
+mod mongo;
+mod port;
+mod progress;
+mod registry;
+mod service;
+mod services;
+
+pub use cache::{CACHE_VARIABLE, Cache};
+pub use error::{Error, Result};
+pub use kafka::KAFKA_VARIABLE;
+pub use mongo::MONGO_VARIABLE;
+pub use progress::Progress;
+pub use registry::REGISTRY_VARIABLE;
+pub use service::Service;
+pub use services::{FailPoints, Found, Mongo, Options, Ports, Services, Source};

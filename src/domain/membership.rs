@@ -75,26 +75,26 @@ impl Step<'_> {
         let session = self.change();
         let seniority = session.next_seniority;
         session.next_seniority += 1;
-        // Nobody but a public session's absent host is still host when coming back.
-        let role = if session.host_user_id == *user_id {
-            Role::Host
-        } else {
-            Role::Participant
-        };
         let position = session
             .participants
             .iter()
             .position(|p| p.user_id == *user_id);
         let index = if let Some(index) = position {
+            // The role is right already: a host who handed over has lost it, and one who did not (of a
+            // public session) is host again on return (contract 2, AC6).
             let participant = &mut session.participants[index];
             participant.open_stint(seniority, now, deadline);
-            participant.role = role;
             participant.rejoin_count += 1;
             index
         } else {
+            let creator = session.host_user_id == *user_id;
             session.participants.push(Participant {
                 user_id: user_id.clone(),
-                role,
+                role: if creator {
+                    Role::Host
+                } else {
+                    Role::Participant
+                },
                 status: ParticipantStatus::Waiting,
                 joined_at: now,
                 left_at: None,

@@ -1,5 +1,5 @@
 //! The session rules of the contract's section 2, PURE: no clock, no randomness, no I/O, no async, no
-//! logging, no serde. The shell loads state, calls [`admit`] and [`decide`], and carries out what
+//! logging, no serde. The shell loads state, calls [`admit`] and [`decide()`], and carries out what
 //! they return without choices of its own. A refusal is a value ([`Code`]); a broken invariant is a
 //! bug and panics with its reason, which the lane catches at the command.
 
@@ -24,6 +24,9 @@ mod statistics;
 mod step;
 mod time;
 mod well_formed;
+
+#[cfg(test)]
+mod tests;
 
 pub use admission::{Admission, Remembered, Request, SessionAction, admit};
 pub use command::{Action, Command, Match, MatchedUser, Message, MessageId, Tier};

@@ -1,9 +1,11 @@
 //! Short-lived admin clients: made, used and dropped off the workers, since each of these blocks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
 use super::settings::{Settings, SetupError};
@@ -36,4 +38,27 @@ pub(crate) async fn with_client<T: Send + 'static>(
     .map_err(|error| SetupError::Client {
         reason: error.to_string(),
     })?
+}
+
+/// Partitions and fewest copies of every topic.
+pub(crate) fn counts(client: &Client) -> Result<BTreeMap<String, (i32, i16)>, KafkaError> {
+    let metadata = client.inner().fetch_metadata(None, TIMEOUT)?;
+    let mut counts = BTreeMap::new();
+    for topic in metadata
+        .topics()
+        .iter()
+        .filter(|topic| topic.error().is_none())
+    {
+        let copies = topic
+            .partitions()
+            .iter()
+            .map(|partition| partition.replicas().len())
+            .min();
+        let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+        let copies = copies
+            .and_then(|copies| i16::try_from(copies).ok())
+            .unwrap_or(0);
+        counts.insert(topic.name().to_owned(), (partitions, copies));
+    }
+    Ok(counts)
 }

@@ -35,10 +35,10 @@ use crate::record::TopicPartition;
 pub enum Start {
     /// At the first record of the log.
     Earliest,
-    /// At this offset; outside the log, the lane sees [`Error::OutOfRange`].
+    /// At this offset; where it is outside the log, the lane sees [`Error::OutOfRange`].
     At(i64),
     /// Nowhere until the lane calls [`Log::seek`](super::Log::seek): for a lane whose position cannot
-    /// be read yet, so that it does not hold up the others.
+    /// be read yet, so that it does not hold up the others, or that looks at the bounds first.
     Held,
 }
 

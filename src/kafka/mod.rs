@@ -52,7 +52,8 @@ pub enum Error {
     #[error("the partition was revoked")]
     Revoked,
     /// The position is not in the log: older than its first record or beyond its end. Stands until
-    /// [`Log::seek`]; waiting does not help.
+    /// the partition is assigned anew: neither waiting nor seeking helps. Who starts
+    /// [`Start::Held`], looks at [`Log::bounds`] and then seeks, never meets it at the start.
     #[error("the position is outside the log")]
     OutOfRange,
 }

@@ -11,7 +11,7 @@ mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,12 +53,16 @@ pub struct KafkaPublisher {
     shared: Arc<Shared>,
     /// The generation this handle's caller knows of.
     seen: AtomicU64,
+    /// The last `send` was refused for the size of a record.
+    refused: AtomicBool,
 }
 
 /// How often a full queue is tried again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
+/// How often the limits are asked for while a record exceeds them.
+const SIZES_PAUSE: Duration = Duration::from_secs(2);
 /// A generation that lived this long starts the backoff anew.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -110,6 +114,7 @@ impl Producer {
         KafkaPublisher {
             shared: Arc::clone(&self.shared),
             seen: AtomicU64::new(seen),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -280,8 +285,28 @@ impl KafkaPublisher {
         }
     }
 
+    /// A broker that lowered its limit refuses such a record for ever, and would take what comes behind
+    /// it from a new producer: it stays here, and the other lanes go on.
+    fn refuse_too_large(&self, records: &[OutRecord]) -> Result<(), Error> {
+        let too_large = records
+            .iter()
+            .find(|record| record_bytes(record) > self.max_record_bytes(&record.topic));
+        let Some(record) = too_large else {
+            self.refused.store(false, Ordering::Relaxed);
+            return Ok(());
+        };
+        let (topic, bytes) = (&record.topic, record_bytes(record));
+        let limit = self.max_record_bytes(topic);
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            tracing::error!(%topic, bytes, limit, "a record exceeds its topic's max.message.bytes");
+        }
+        let reason = format!("a record of {bytes} bytes exceeds the {limit} that {topic} takes");
+        Err(Error::Delivery { reason })
+    }
+
     async fn hand_over(&self, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
         let generation = self.generation()?;
+        self.refuse_too_large(&records)?;
         let (tracker, acknowledged) = Tracker::new(records.len());
         for record in records.iter() {
             while let Err(error) = enqueue(&generation, record, &tracker) {
@@ -358,6 +383,10 @@ impl Publisher for KafkaPublisher {
     }
 
     async fn recovered(&self) {
+        if self.refused.load(Ordering::Relaxed) {
+            tokio::time::sleep(SIZES_PAUSE).await;
+            self.shared.refresh_sizes().await;
+        }
         let mut current = self.shared.current.subscribe();
         let up = current
             .wait_for(|current| {

@@ -20,6 +20,18 @@ pub enum Phase {
     Adrift,
 }
 
+impl Phase {
+    /// The name in readiness and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Held => "held",
+            Self::Adrift => "adrift",
+        }
+    }
+}
+
 /// One lane's word.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {

@@ -276,9 +276,17 @@ impl From<SessionCommandValue> for Message {
 pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
+        let text = text
+            .rsplit_once(" at line ")
+            .map_or(text.as_str(), |(text, _)| text);
+        // About syntax serde_json speaks in words of its own, about data it quotes.
+        let why = if error.is_data() {
+            without_payload(text)
+        } else {
+            text.to_owned()
+        };
         format!(
-            "JSON: {} at line {} column {}",
-            without_payload(&text),
+            "JSON: {why} at line {} column {}",
             error.line(),
             error.column()
         )
@@ -288,9 +296,8 @@ pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> 
 /// What serde says, less what it quotes from the payload: a name that it misses or meets twice is
 /// ours, and so is what it expected, the last part of its text.
 fn without_payload(text: &str) -> String {
-    let ours = text.rsplit_once(" at line ").map_or(text, |(ours, _)| ours);
-    if ours.starts_with("missing field ") || ours.starts_with("duplicate field ") {
-        return ours.to_owned();
+    if text.starts_with("missing field ") || text.starts_with("duplicate field ") {
+        return text.to_owned();
     }
     let kinds = [
         "unknown field",
@@ -298,11 +305,11 @@ fn without_payload(text: &str) -> String {
         "invalid type",
         "invalid value",
     ];
-    match kinds.into_iter().find(|kind| ours.starts_with(kind)) {
-        Some(kind) => match ours.rsplit_once(", expected ") {
+    match kinds.into_iter().find(|kind| text.starts_with(kind)) {
+        Some(kind) => match text.rsplit_once(", expected ") {
             Some((_, expected)) => format!("{kind}, expected {expected}"),
             None => kind.to_owned(),
         },
-        None => "malformed".to_owned(),
+        None => "unexpected data".to_owned(),
     }
 }

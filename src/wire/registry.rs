@@ -57,7 +57,8 @@ pub struct Registry {
 struct Versions {
     fetched: HashSet<u32>,
     texts: HashMap<u32, Arc<str>>,
-    listed: Option<Instant>,
+    /// When the last listing began, and what it came to.
+    listed: Option<(Instant, Result<(), LookupError>)>,
     refetched: Option<Instant>,
 }
 
@@ -92,11 +93,23 @@ impl Registry {
         if let Some(text) = versions.texts.get(&id) {
             return Ok(text.clone());
         }
-        // A listing that began after this question answers it, too: whoever waited for the lock while
-        // another asked needs no call of its own. An older one does not: the schema may be newer.
-        if versions.listed.is_none_or(|listed| listed < asked) {
-            self.list(subject, &mut versions).await?;
-        }
+        // A listing that began after this question answers it, too, be it by failing: whoever waited
+        // for the lock while another asked needs no call of its own, and no timeout of its own. An
+        // older one does not: the schema may be newer.
+        let answered = versions
+            .listed
+            .as_ref()
+            .filter(|(began, _)| *began >= asked);
+        let outcome = match answered {
+            Some((_, outcome)) => outcome.clone(),
+            None => {
+                let began = Instant::now();
+                let outcome = self.list(subject, &mut versions).await;
+                versions.listed = Some((began, outcome.clone()));
+                outcome
+            }
+        };
+        outcome?;
         versions
             .texts
             .get(&id)
@@ -105,7 +118,6 @@ impl Registry {
     }
 
     async fn list(&self, subject: &str, versions: &mut Versions) -> Result<(), LookupError> {
-        let began = Instant::now();
         let listed = self.client.versions(subject).await?;
         let refetch = versions.refetched.is_none_or(|at| at.elapsed() >= REFETCH);
         let new = listed
@@ -127,9 +139,8 @@ impl Registry {
                 versions.texts.insert(schema.id, schema.text.into());
             }
         }
-        versions.listed = Some(began);
         if refetch {
-            versions.refetched = Some(began);
+            versions.refetched = Some(Instant::now());
         }
         Ok(())
     }

@@ -190,9 +190,10 @@ impl<'a> Resolver<'a> {
                     .iter()
                     .map(|branch| self.plan(branch, writer_space, reader, reader_space))
                     .collect();
-                match branches.iter().find_map(|branch| branch.as_ref().err()) {
-                    Some(reason) if branches.iter().all(Result::is_err) => Err(reason.clone()),
-                    _ => Ok(Plan::Union(branches)),
+                match branches.first() {
+                    None => mismatch("it has a union without branches"),
+                    Some(Err(reason)) if branches.iter().all(Result::is_err) => Err(reason.clone()),
+                    Some(_) => Ok(Plan::Union(branches)),
                 }
             }
             (_, Schema::Union(union)) => self.branch(writer, writer_space, union, reader_space),

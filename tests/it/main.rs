@@ -1,3 +1,5 @@
 //! Tests against the real parts.
 
 mod kafka;
+mod services;
+mod store;

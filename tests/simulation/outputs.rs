@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use session_worker::record::Record;
@@ -45,7 +46,10 @@ fn schema(text: &str) -> Schema {
 fn read<T: DeserializeOwned>(schema: &Schema, record: &Record) -> T {
     let value = record.value.as_deref().expect("outputs have values");
     assert_eq!(value[0], 0, "Confluent's frame begins with a zero");
-    let datum = apache_avro::from_avro_datum(schema, &mut &value[5..], None).expect("it decodes");
+    let reader = GenericDatumReader::builder(schema)
+        .build()
+        .expect("a reader");
+    let datum = reader.read_value(&mut &value[5..]).expect("it decodes");
     apache_avro::from_value(&datum).expect("it has the contract's shape")
 }
 

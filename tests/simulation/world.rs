@@ -46,17 +46,30 @@ pub struct Aftermath {
     pub topics: TopicNames,
 }
 
-struct NoRegistry;
+/// A registry that knows what the worker itself writes to its own input: matches on their way home.
+struct OwnSchema;
 
-impl SchemaSource for NoRegistry {
+impl SchemaSource for OwnSchema {
     fn writer_schema<'a>(
         &'a self,
         _subject: &'a str,
-        _id: u32,
+        id: u32,
     ) -> BoxFuture<'a, Result<Arc<str>, LookupError>> {
-        Box::pin(async { Err(LookupError::NotFound) })
+        let known = include_str!("../../schemas/session-command-value.avsc");
+        let found = if id == IDS.command {
+            Ok(Arc::from(known))
+        } else {
+            Err(LookupError::NotFound)
+        };
+        Box::pin(std::future::ready(found))
     }
 }
+
+const IDS: OutputIds = OutputIds {
+    event: 1,
+    result: 2,
+    command: 3,
+};
 
 type SimShared = Shared<SimStore, SimClock>;
 
@@ -135,11 +148,6 @@ impl World {
     }
 
     fn process(&mut self) -> Process {
-        let ids = OutputIds {
-            event: 1,
-            result: 2,
-            command: 3,
-        };
         let (store_seed, publisher_seed) = (self.rng.random(), self.rng.random());
         let failures = self.plan.delivery_failures;
         let producer = SimProducer::new(self.broker.clone(), publisher_seed, failures);
@@ -149,13 +157,8 @@ impl World {
                 self.plan.faults,
                 store_seed,
             )),
-            publisher: Arc::new(SimPublisher::new(
-                self.broker.clone(),
-                publisher_seed,
-                failures,
-            )),
             clock: Arc::clone(&self.clock),
-            codec: Arc::new(Codec::new(self.topics.clone(), ids, Arc::new(NoRegistry))),
+            codec: Arc::new(Codec::new(self.topics.clone(), IDS, Arc::new(OwnSchema))),
             homes: Arc::new(Homes::new(PARTITIONS)),
             rules: Arc::new(rules()),
             topics: self.topics.clone(),

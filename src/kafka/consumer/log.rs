@@ -231,6 +231,10 @@ impl Log for PartitionLog {
     }
 
     async fn seek(&mut self, offset: Option<i64>) -> Result<(), Error> {
+        if self.partition.out_of_range.load(Ordering::Acquire) {
+            // librdkafka has stopped the partition, and takes no seek for it any more.
+            return Err(Error::OutOfRange);
+        }
         let offset = offset.map_or(Offset::Beginning, Offset::Offset);
         self.call(move |consumer, name| {
             consumer.seek(&name.topic, name.partition, offset, CALL_TIMEOUT)
@@ -239,7 +243,6 @@ impl Log for PartitionLog {
         // librdkafka's version barrier drops what its queue still holds of before the seek.
         self.put_back = None;
         self.fault = None;
-        self.partition.out_of_range.store(false, Ordering::Release);
         self.partition.held.store(false, Ordering::Release);
         Ok(())
     }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{OwnedResourceSpecifier, ResourceSpecifier};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::admin::ResourceSpecifier;
 
 use crate::kafka::admin;
 use crate::kafka::settings::{Settings, SetupError};
@@ -58,35 +57,36 @@ impl Sizes {
                 brokers: brokers.clone(),
                 reason,
             };
-            let wanted: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+            // A topic that does not exist is described, too: without any settings.
+            let found = admin::counts(client).map_err(|error| unavailable(error.to_string()))?;
+            if let Some(missing) = topics.iter().find(|topic| !found.contains_key(&***topic)) {
+                return Err(SetupError::MissingTopic {
+                    topic: missing.to_string(),
+                });
+            }
+            let wanted: Vec<_> = topics
+                .iter()
+                .map(|name| ResourceSpecifier::Topic(name))
+                .collect();
             let described = runtime
                 .block_on(client.describe_configs(&wanted, &admin::options()))
                 .map_err(|error| unavailable(error.to_string()))?;
             let mut sizes = BTreeMap::new();
             for (name, described) in topics.iter().zip(described) {
-                let resource = match described {
-                    Ok(resource) => resource,
-                    Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                        return Err(SetupError::MissingTopic { topic: name.to_string() });
-                    }
-                    Err(code) => {
-                        // Describing needs a permission that publishing does not.
-                        tracing::warn!(topic = %name, error = %code, "a topic's size limit cannot be read");
-                        sizes.insert(Arc::clone(name), DEFAULT);
-                        continue;
-                    }
-                };
-                let name = match &resource.specifier {
-                    OwnedResourceSpecifier::Topic(found) => {
-                        topics.iter().find(|topic| ***topic == **found).unwrap_or(name)
-                    }
-                    OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => name,
-                };
-                let limit = resource
-                    .get("max.message.bytes")
-                    .and_then(|entry| entry.value.as_deref()?.parse().ok())
-                    .unwrap_or(DEFAULT);
-                sizes.insert(Arc::clone(name), limit);
+                // rdkafka drops a resource's own error and leaves it without settings.
+                let limit = described.ok().and_then(|resource| {
+                    resource
+                        .get("max.message.bytes")?
+                        .value
+                        .as_deref()?
+                        .parse()
+                        .ok()
+                });
+                if limit.is_none() {
+                    // Describing needs a permission that publishing does not.
+                    tracing::warn!(topic = %name, "a topic's size limit cannot be read");
+                }
+                sizes.insert(Arc::clone(name), limit.unwrap_or(DEFAULT));
             }
             Ok(Self::new(sizes))
         })

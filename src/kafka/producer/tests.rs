@@ -61,6 +61,12 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("no {what} in time"))
 }
 
+/// Fails as a whole, whether at once or by its receipt.
+async fn publish(publisher: &KafkaPublisher, records: Arc<[OutRecord]>) -> Result<(), Error> {
+    let receipt = publisher.send(records).await?;
+    soon("receipt", receipt).await
+}
+
 /// What one partition of the mock holds, up to `last`.
 fn read(cluster: &Cluster, partition: i32, last: &str) -> Vec<(String, String)> {
     let consumer: BaseConsumer = rdkafka::ClientConfig::new()
@@ -100,7 +106,14 @@ fn assert_a_reader_sees_each_once(found: &[u32], expected: std::ops::Range<u32>)
             seen.push(*value);
         }
     }
-    assert_eq!(seen, expected.collect::<Vec<_>>(), "from {found:?}");
+    let first = found
+        .iter()
+        .zip(expected.clone())
+        .position(|(found, expected)| *found != expected);
+    assert!(
+        seen.iter().copied().eq(expected),
+        "the first surprise is at {first:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ pub async fn partition_count(settings: &Settings, topic: &str) -> Result<i32, Se
     let brokers = settings.brokers.clone();
     let topic = topic.to_owned();
     admin::with_client(settings, move |client, _| {
-        let counts = counts(client).map_err(|error| unavailable(&brokers, &error))?;
+        let counts = admin::counts(client).map_err(|error| unavailable(&brokers, &error))?;
         match counts.get(&topic) {
             Some((partitions, _)) if *partitions > 0 => Ok(*partitions),
             _ => Err(SetupError::MissingTopic { topic }),
@@ -88,36 +88,13 @@ fn unavailable(brokers: &str, error: &KafkaError) -> SetupError {
     }
 }
 
-/// Partitions and fewest copies of every topic.
-fn counts(client: &Client) -> Result<BTreeMap<String, (i32, i16)>, KafkaError> {
-    let metadata = client.inner().fetch_metadata(None, admin::TIMEOUT)?;
-    let mut counts = BTreeMap::new();
-    for topic in metadata
-        .topics()
-        .iter()
-        .filter(|topic| topic.error().is_none())
-    {
-        let copies = topic
-            .partitions()
-            .iter()
-            .map(|partition| partition.replicas().len())
-            .min();
-        let partitions = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-        let copies = copies
-            .and_then(|copies| i16::try_from(copies).ok())
-            .unwrap_or(0);
-        counts.insert(topic.name().to_owned(), (partitions, copies));
-    }
-    Ok(counts)
-}
-
 fn observe_with(
     client: &Client,
     runtime: &Handle,
     names: &[String],
 ) -> Result<BTreeMap<String, Observed>, KafkaError> {
     let mut observed = BTreeMap::new();
-    for (name, (partitions, replication_factor)) in counts(client)? {
+    for (name, (partitions, replication_factor)) in admin::counts(client)? {
         if names.contains(&name) {
             let config = BTreeMap::new();
             observed.insert(
@@ -139,12 +116,14 @@ fn observe_with(
     }
     let described = runtime.block_on(client.describe_configs(&found, &admin::options()))?;
     for resource in described {
-        let resource = match resource {
-            Ok(resource) => resource,
-            // Deleted in between.
-            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => continue,
-            Err(code) => return Err(KafkaError::AdminOp(code)),
-        };
+        let resource = resource.map_err(KafkaError::AdminOp)?;
+        if resource.entries.is_empty() {
+            // rdkafka drops a resource's own error. Its settings are unknown, not unset: written as a
+            // whole, they would be lost.
+            return Err(KafkaError::AdminOp(
+                RDKafkaErrorCode::TopicAuthorizationFailed,
+            ));
+        }
         let OwnedResourceSpecifier::Topic(name) = resource.specifier else {
             continue;
         };
@@ -180,7 +159,7 @@ fn create(client: &Client, runtime: &Handle, topic: &Topic) -> Result<(), KafkaE
 
 fn grow(client: &Client, runtime: &Handle, topic: &Topic, to: i32) -> Result<(), KafkaError> {
     // Another instance may have grown it since the plan was made; then there is nothing to refuse.
-    if counts(client)?
+    if admin::counts(client)?
         .get(&topic.name)
         .is_some_and(|(partitions, _)| *partitions >= to)
     {

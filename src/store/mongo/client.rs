@@ -167,5 +167,8 @@ pub(crate) async fn bounded<T>(
 
 /// Whether who said `hello` is a member of a replica set or a router to shards.
 pub(crate) fn has_transactions(hello: &Document) -> bool {
-    hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|message| message == "isdbgrid")
+    hello.contains_key("setName")
+        || hello
+            .get_str("msg")
+            .is_ok_and(|message| message == "isdbgrid")
 }

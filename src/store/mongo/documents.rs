@@ -15,7 +15,7 @@ use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use ledger::{ForwardDocument, LedgerDocument, forward_key, ledger_key};
-pub(crate) use outbox::{OutboxDocument, batch_key, lane_of_batch_key, outbox_document};
+pub(crate) use outbox::{OutboxDocument, batch_key, outbox_document, parse_lane};
 pub(crate) use session::{
     HomeDocument, ParticipantDocument, SessionDocument, assemble, participant_key,
 };
@@ -26,7 +26,7 @@ use crate::domain::Timestamp;
 /// A stored document is not what this version of the worker writes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stored document is malformed: {reason}")]
-pub struct Malformed {
+pub(crate) struct Malformed {
     reason: String,
 }
 

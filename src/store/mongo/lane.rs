@@ -175,7 +175,8 @@ impl Inner {
         Ok(())
     }
 
-    async fn find<T: DeserializeOwned + Send + Sync>(
+    /// Every document of `collection` that `filter` finds, within one call's patience.
+    pub(super) async fn find<T: DeserializeOwned + Send + Sync>(
         &self,
         collection: &str,
         filter: Document,
@@ -356,7 +357,7 @@ struct Located {
 
 impl LaneStore for MongoLane {
     async fn load(&self, ask: &Ask) -> Result<Loaded, Error> {
-        self.load_now(ask)
+        Box::pin(self.load_now(ask))
             .await
             .map_err(|failure| failure.uncommitted())
     }

@@ -1,6 +1,7 @@
 //! The store in MongoDB: a replica set's primary, majority, one transaction a batch. It knows no
 //! Kafka and no Avro. Every call has a limit of time, and every error says what is certain.
 
+mod checks;
 mod client;
 mod clock;
 pub(crate) mod documents;
@@ -8,6 +9,7 @@ mod failure;
 mod indexes;
 pub mod inspect;
 mod lane;
+mod reader;
 mod statement;
 mod transaction;
 
@@ -16,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mongodb::{Client, ClientSession, Database};
 
+pub use checks::{Finding, Severity, check};
 pub use client::{ConnectError, Options, Patience};
 pub use clock::MongoClock;
 pub use lane::MongoLane;

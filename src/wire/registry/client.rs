@@ -187,7 +187,13 @@ impl Client {
                 None => Err(unavailable("an answer without an id")),
             },
             Err(error) => match raw(&error) {
-                Some(raw) if NOT_FOUND.contains(&u64::from(raw.error_code)) => Ok(None),
+                // The converter keeps the status in its words only.
+                Some(raw)
+                    if NOT_FOUND.contains(&u64::from(raw.error_code))
+                        && error.error.ends_with(&StatusCode::NOT_FOUND.to_string()) =>
+                {
+                    Ok(None)
+                }
                 _ => Err(answered(&error)),
             },
         }

@@ -68,10 +68,10 @@ impl Registry {
         self.client.incompatibilities(subject, text).await
     }
 
-    /// Sets the level of `subject`, which must exist on some registries (Apicurio).
+    /// Sets the level of `subject`.
     ///
     /// # Errors
-    /// [`RegistryError::Refused`] where it does not.
+    /// [`RegistryError::Refused`] where the registry wants the subject to exist first.
     pub async fn set_compatibility(
         &self,
         subject: &str,

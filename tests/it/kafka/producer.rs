@@ -8,7 +8,7 @@ use session_worker::kafka::{
 };
 use session_worker::record::{Header, OutRecord};
 
-use super::support::{Lanes, settings, soon, take, topic, unique};
+use super::support::{Lanes, limit, settings, soon, take, topic, unique};
 
 fn record(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> OutRecord {
     OutRecord {
@@ -77,7 +77,7 @@ async fn keys_values_and_headers_arrive_as_they_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_within_the_limit_is_taken_and_one_beyond_ends_a_generation_only() {
+async fn the_largest_record_is_taken_and_batches_keep_within_the_smallest_limit() {
     let small = topic("small", 1, &[("max.message.bytes", "20000")]).await;
     let large = topic("large", 1, &[("max.message.bytes", "2097152")]).await;
     let topics: Vec<Arc<str>> = vec![small.as_str().into(), large.as_str().into()];
@@ -103,15 +103,61 @@ async fn a_record_within_the_limit_is_taken_and_one_beyond_ends_a_generation_onl
         .await
         .expect("batches keep within the smallest limit");
 
-    let refused = record(&small, None, Some(&vec![7; 30_000]), &[]);
-    let fault = publish(&publisher, vec![refused])
+    producer
+        .stop(Duration::from_secs(10))
+        .await
+        .expect("it closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_lowered_under_way_holds_its_lane_until_it_is_raised_and_no_other_lane() {
+    let name = topic("lowered", 1, &[("max.message.bytes", "100000")]).await;
+    let producer = Producer::start(&settings("group"), &[name.as_str().into()])
+        .await
+        .expect("starts");
+    let (one, other) = (producer.publisher(), producer.publisher());
+    let text = |text: &str| record(&name, None, Some(text.as_bytes()), &[]);
+    let large = || record(&name, None, Some(&[b'1'; 50_000]), &[]);
+    publish(&one, vec![text("0")]).await.expect("it is taken");
+    limit(&name, "20000").await;
+
+    // The broker itself refuses it first: a failed generation. From then on it is known.
+    let fault = publish(&one, vec![large(), text("2")])
         .await
         .expect_err("it is too large");
     assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
-    soon("new producer", publisher.recovered()).await;
-    publish(&publisher, vec![record(&small, None, Some(b"small"), &[])])
+    soon("new producer", one.recovered()).await;
+    soon("new producer", other.recovered()).await;
+    let fault = publish(&one, vec![large(), text("2")])
         .await
-        .expect("the new producer goes on");
+        .expect_err("it is too large");
+    assert!(fault.to_string().contains("20000"), "{fault}");
+    publish(&other, vec![text("other")])
+        .await
+        .expect("another lane goes on");
+
+    limit(&name, "100000").await;
+    soon("the limit is seen", async {
+        while publish(&one, vec![large(), text("2")]).await.is_err() {
+            one.recovered().await;
+        }
+    })
+    .await;
+
+    let (lanes, mut logs) = Lanes::new();
+    let _consumer = Consumer::start(&settings(&unique("group")), &[&name], lanes as _)
+        .await
+        .expect("it starts");
+    let (_, mut log) = logs.next(1).await.pop_first().expect("one log");
+    let firsts: Vec<_> = take(&mut log, 4)
+        .await
+        .iter()
+        .map(|record| record.value.as_ref().expect("it has a value")[0])
+        .collect();
+    assert_eq!(
+        firsts, *b"0o12",
+        "nothing overtook the record that was held"
+    );
     producer
         .stop(Duration::from_secs(10))
         .await

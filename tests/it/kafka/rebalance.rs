@@ -86,9 +86,9 @@ async fn members_that_come_and_go_lose_and_repeat_nothing_of_what_the_lanes_reme
     let writing = tokio::spawn({
         let topic = topic.clone();
         async move {
-            for from in (0..RECORDS).step_by(500) {
+            for from in (0..RECORDS).step_by(2000) {
                 for partition in 0..4 {
-                    write(&topic, partition, from..from + 500).await;
+                    write(&topic, partition, from..from + 2000).await;
                 }
             }
         }

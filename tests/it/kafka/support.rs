@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use session_worker::kafka::{Assignments, Limit, Log as _, PartitionLog, Settings, Start};
@@ -62,6 +64,18 @@ pub(super) async fn topic(name: &str, partitions: i32, config: &[(&str, &str)]) 
         made.expect("the topic is made");
     }
     name
+}
+
+/// Sets a topic's `max.message.bytes`.
+pub(super) async fn limit(topic: &str, bytes: &str) {
+    let alter = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", bytes);
+    for altered in admin()
+        .alter_configs([&alter], &AdminOptions::new())
+        .await
+        .expect("it answers")
+    {
+        altered.expect("the limit is set");
+    }
 }
 
 /// Writes the numbers `values` to one partition, in order.

@@ -15,17 +15,13 @@ pub(crate) fn batch_key(lane: &TopicPartition, batch: i64) -> String {
     format!("{lane}#{batch:019}")
 }
 
-/// The lane and the batch that an `_id` names.
-pub(crate) fn lane_of_batch_key(key: &str) -> Result<(TopicPartition, i64), Malformed> {
+/// The lane that `topic/partition` names.
+pub(crate) fn parse_lane(name: &str) -> Result<TopicPartition, Malformed> {
     let parse = || {
-        let (lane, batch) = key.rsplit_once('#')?;
-        let (topic, partition) = lane.rsplit_once('/')?;
-        Some((
-            TopicPartition::new(topic, partition.parse().ok()?),
-            batch.parse().ok()?,
-        ))
+        let (topic, partition) = name.rsplit_once('/')?;
+        Some(TopicPartition::new(topic, partition.parse().ok()?))
     };
-    parse().ok_or_else(|| Malformed::new("an outbox key without lane and batch"))
+    parse().ok_or_else(|| Malformed::new("a lane that is not topic/partition"))
 }
 
 /// The document of a batch.
@@ -84,7 +80,10 @@ impl OutboxDocument {
     /// Reads a stored batch back, byte for byte.
     pub(crate) fn read(document: &RawDocument) -> Result<Self, Malformed> {
         let key = document.get_str(cstr!("_id")).map_err(malformed)?;
-        let (lane, batch) = lane_of_batch_key(key)?;
+        let unkeyed = || Malformed::new("an outbox key without lane and batch");
+        let (lane, batch) = key.rsplit_once('#').ok_or_else(unkeyed)?;
+        let lane = parse_lane(lane)?;
+        let batch = batch.parse().map_err(|_| unkeyed())?;
         let mut records = Vec::new();
         for record in document.get_array(cstr!("records")).map_err(malformed)? {
             let record = record.map_err(malformed)?;

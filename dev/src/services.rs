@@ -1,0 +1,635 @@
+//! A set of services: started in parallel, each in a folder of its own, and ended together. Dropping
+//! the set ends it; if the process dies without dropping anything, the guards end it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Cache;
+use crate::error::{Error, IoContext as _, Result};
+use crate::guard::{Fate, Spec};
+use crate::port::Port;
+use crate::progress::Progress;
+use crate::service::{Probe, Service};
+use crate::{kafka, mongo, registry};
+
+/// What to start, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Start (or find) a broker.
+    pub kafka: bool,
+    /// Start (or find) a replica set.
+    pub mongo: Mongo,
+    /// Start (or find) a schema registry.
+    pub registry: bool,
+    /// Where the services keep data and logs: a new or empty folder, which stays afterwards. `None`
+    /// is a temporary folder, which goes with the services.
+    pub folder: Option<PathBuf>,
+    /// Where the services listen.
+    pub ports: Ports,
+    /// Whether running services that the environment names will do.
+    pub source: Source,
+    /// Whether MongoDB takes `configureFailPoint` and other test commands.
+    pub fail_points: FailPoints,
+    /// What is shown meanwhile.
+    pub progress: Progress,
+}
+
+impl Default for Options {
+    /// The full set on free ports in a temporary folder, silently.
+    fn default() -> Self {
+        Self {
+            kafka: true,
+            mongo: Mongo::Single,
+            registry: true,
+            folder: None,
+            ports: Ports::Free,
+            source: Source::Any,
+            fail_points: FailPoints::Off,
+            progress: Progress::Silent,
+        }
+    }
+}
+
+impl Options {
+    /// Nothing at all; the start of a set with one service only.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            kafka: false,
+            mongo: Mongo::None,
+            registry: false,
+            ..Self::default()
+        }
+    }
+}
+
+/// How many members the replica set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mongo {
+    /// No MongoDB.
+    None,
+    /// A replica set of one.
+    Single,
+    /// A replica set of three.
+    Three,
+}
+
+impl Mongo {
+    fn members(self) -> u16 {
+        match self {
+            Self::None => 0,
+            Self::Single => 1,
+            Self::Three => 3,
+        }
+    }
+}
+
+/// Where the services listen, always on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// Free ones.
+    Free,
+    /// These, or an error; MongoDB's further members take the ports after the first.
+    Fixed {
+        /// Kafka's port.
+        kafka: u16,
+        /// The port of MongoDB's first member.
+        mongo: u16,
+        /// The registry's port.
+        registry: u16,
+    },
+}
+
+/// Whether running services that the environment names will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Yes: they come first.
+    Any,
+    /// No: start own ones, which may be killed and frozen.
+    Own,
+}
+
+impl Source {
+    /// The value of a variable that names a running service, where that will do.
+    pub(crate) fn variable(self, name: &str) -> Option<String> {
+        match self {
+            Self::Any => std::env::var(name).ok().filter(|value| !value.is_empty()),
+            Self::Own => None,
+        }
+    }
+}
+
+/// Whether MongoDB takes test commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailPoints {
+    /// As in production.
+    Off,
+    /// With `enableTestCommands=1`.
+    On,
+}
+
+/// One service as it is shown to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// `kafka`, `mongo-0`, `registry` …
+    pub name: String,
+    /// The address for clients, without credentials.
+    pub address: String,
+    /// Where it comes from: a variable, an installation, a fetched part.
+    pub origin: String,
+    /// Its log, if it was started here.
+    pub log: Option<PathBuf>,
+    /// Its process id, if it was started here.
+    pub pid: Option<u32>,
+}
+
+/// Running services. Dropping them ends those that were started, and waits for their end.
+#[derive(Debug)]
+pub struct Services {
+    kafka: Option<Part>,
+    mongo: Option<Part>,
+    registry: Option<Part>,
+    // Dropped after the services: the folder's removal, then the ports' reservations.
+    _root: Root,
+    _ports: Vec<Port>,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// The address for clients.
+    address: String,
+    origin: String,
+    /// Empty for a running service that the environment names.
+    own: Vec<Service>,
+}
+
+impl Part {
+    fn named(address: String, variable: &str) -> Self {
+        Self {
+            address,
+            origin: format!("named by {variable}"),
+            own: Vec::new(),
+        }
+    }
+}
+
+impl Services {
+    /// Finds or fetches, starts, and waits until all answer. On an error nothing is left running.
+    pub async fn start(options: Options) -> Result<Self> {
+        Self::start_with(&Cache::of_user()?, options).await
+    }
+
+    /// The same with a cache of the caller's choice.
+    pub async fn start_with(cache: &Cache, options: Options) -> Result<Self> {
+        let mut ports = Vec::new();
+        let place = Place::new(options.folder.clone())?;
+        let begin = Begin {
+            cache,
+            place: &place,
+            options: &options,
+        };
+        // Ports are taken before anything is fetched, so that a taken one is told at once.
+        let kafka_ports = begin.kafka_ports().await?;
+        let mongo_ports = begin.mongo_ports().await?;
+        let registry_ports = begin.registry_ports().await?;
+        let (kafka, mongo, registry) = tokio::try_join!(
+            begin.kafka(&kafka_ports),
+            begin.mongo(&mongo_ports),
+            begin.registry(&registry_ports),
+        )?;
+        for taken in [kafka_ports, mongo_ports, registry_ports] {
+            if let Wanted::Start(taken) = taken {
+                ports.extend(taken);
+            }
+        }
+        Ok(Self {
+            kafka,
+            mongo,
+            registry,
+            _root: place.root,
+            _ports: ports,
+        })
+    }
+
+    /// Kafka's bootstrap servers, `host:port`. Panics if the set was started without Kafka.
+    #[must_use]
+    pub fn kafka(&self) -> &str {
+        &part(self.kafka.as_ref(), "Kafka").address
+    }
+
+    /// MongoDB's connection string, without a database. Panics if the set was started without it.
+    #[must_use]
+    pub fn mongo_uri(&self) -> &str {
+        &part(self.mongo.as_ref(), "MongoDB").address
+    }
+
+    /// The registry's base URL with its path. Panics if the set was started without a registry.
+    #[must_use]
+    pub fn registry_url(&self) -> &str {
+        &part(self.registry.as_ref(), "a registry").address
+    }
+
+    /// The broker as a process. Panics if this set has not started it itself ([`Source::Own`] does).
+    #[must_use]
+    pub fn broker(&self) -> &Service {
+        own(self.kafka.as_ref(), "Kafka", 0)
+    }
+
+    /// A member of the replica set as a process. Panics as [`Services::broker`] does.
+    #[must_use]
+    pub fn member(&self, index: usize) -> &Service {
+        own(self.mongo.as_ref(), "MongoDB", index)
+    }
+
+    /// The members of the replica set that this set has started.
+    #[must_use]
+    pub fn members(&self) -> &[Service] {
+        self.mongo
+            .as_ref()
+            .map(|part| part.own.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// The registry as a process. Panics as [`Services::broker`] does.
+    #[must_use]
+    pub fn registry_process(&self) -> &Service {
+        own(self.registry.as_ref(), "a registry", 0)
+    }
+
+    /// The member that is primary at this moment, if one is. Members that do not answer within a
+    /// second count as not primary.
+    pub async fn primary(&self) -> Option<&Service> {
+        let members = self.members();
+        mongo::primary(members).await.map(|index| &members[index])
+    }
+
+    /// What runs, for people.
+    #[must_use]
+    pub fn found(&self) -> Vec<Found> {
+        let parts = [
+            ("kafka", &self.kafka),
+            ("mongo", &self.mongo),
+            ("registry", &self.registry),
+        ];
+        let mut found = Vec::new();
+        for (name, part) in parts {
+            let Some(part) = part else { continue };
+            if part.own.is_empty() {
+                found.push(Found {
+                    name: name.to_owned(),
+                    address: without_credentials(&part.address),
+                    origin: part.origin.clone(),
+                    log: None,
+                    pid: None,
+                });
+            }
+            found.extend(part.own.iter().map(|service| Found {
+                name: service.name().to_owned(),
+                address: service.address().to_owned(),
+                origin: part.origin.clone(),
+                log: Some(service.log().to_path_buf()),
+                pid: service.pid(),
+            }));
+        }
+        found
+    }
+
+    /// The services that this set has started.
+    pub fn started(&self) -> impl Iterator<Item = &Service> {
+        [&self.kafka, &self.mongo, &self.registry]
+            .into_iter()
+            .flatten()
+            .flat_map(|part| &part.own)
+    }
+
+    /// Ends what was started, and returns when it is gone.
+    pub async fn stop(self) {
+        self.close();
+        for service in self.started() {
+            service.gone().await;
+        }
+    }
+
+    /// Lets every guard begin before the first is waited for.
+    fn close(&self) {
+        self.started().for_each(Service::close);
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn part<'part>(part: Option<&'part Part>, name: &str) -> &'part Part {
+    part.unwrap_or_else(|| panic!("the services were started without {name}"))
+}
+
+fn own<'part>(whole: Option<&'part Part>, name: &str, index: usize) -> &'part Service {
+    let whole = part(whole, name);
+    whole.own.get(index).unwrap_or_else(|| {
+        let origin = &whole.origin;
+        panic!("{name} ({origin}) has no process number {index} here; ask for Source::Own")
+    })
+}
+
+/// An address as it may be shown: what stands before an `@` is cut out.
+pub(crate) fn without_credentials(address: &str) -> String {
+    match (address.find("://"), address.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}{}", &address[..scheme + 3], &address[at + 1..])
+        }
+        _ => address.to_owned(),
+    }
+}
+
+/// One part of the set before it is started.
+enum Wanted {
+    /// It was not asked for.
+    No,
+    /// The environment names a running one.
+    Named(String),
+    /// It is to be started on these ports.
+    Start(Vec<Port>),
+}
+
+struct Begin<'start> {
+    cache: &'start Cache,
+    place: &'start Place,
+    options: &'start Options,
+}
+
+impl Begin<'_> {
+    async fn kafka_ports(&self) -> Result<Wanted> {
+        if !self.options.kafka {
+            return Ok(Wanted::No);
+        }
+        if let Some(address) = kafka::named(self.options.source).await? {
+            return Ok(Wanted::Named(address));
+        }
+        let port = self.port("Kafka", 0, "--kafka-port", kafka::KAFKA_VARIABLE)?;
+        Ok(Wanted::Start(vec![port, Port::free(self.cache)?]))
+    }
+
+    async fn mongo_ports(&self) -> Result<Wanted> {
+        if self.options.mongo == Mongo::None {
+            return Ok(Wanted::No);
+        }
+        if let Some(address) = mongo::named(self.options.source).await? {
+            return Ok(Wanted::Named(address));
+        }
+        let ports = (0..self.options.mongo.members())
+            .map(|index| self.port("MongoDB", index, "--mongo-port", mongo::MONGO_VARIABLE))
+            .collect::<Result<_>>()?;
+        Ok(Wanted::Start(ports))
+    }
+
+    async fn registry_ports(&self) -> Result<Wanted> {
+        if !self.options.registry {
+            return Ok(Wanted::No);
+        }
+        if let Some(address) = registry::named(self.options.source).await? {
+            return Ok(Wanted::Named(address));
+        }
+        let variable = registry::REGISTRY_VARIABLE;
+        Ok(Wanted::Start(vec![self.port(
+            "the registry",
+            0,
+            "--registry-port",
+            variable,
+        )?]))
+    }
+
+    fn port(&self, what: &str, index: u16, flag: &str, variable: &str) -> Result<Port> {
+        let Ports::Fixed {
+            kafka,
+            mongo,
+            registry,
+        } = self.options.ports
+        else {
+            return Port::free(self.cache);
+        };
+        let first = match what {
+            "Kafka" => kafka,
+            "MongoDB" => mongo,
+            _ => registry,
+        };
+        let hint = format!("end it, choose another port with {flag}, or use it with {variable}");
+        Port::fixed(first.saturating_add(index), what, &hint)
+    }
+
+    async fn kafka(&self, wanted: &Wanted) -> Result<Option<Part>> {
+        let ports = match wanted {
+            Wanted::No => return Ok(None),
+            Wanted::Named(address) => {
+                return Ok(Some(Part::named(address.clone(), kafka::KAFKA_VARIABLE)));
+            }
+            Wanted::Start(ports) => ports,
+        };
+        let progress = self.options.progress;
+        let installation = kafka::find(self.cache, progress).await?;
+        let began = Instant::now();
+        let (port, controller_port) = (ports[0].number(), ports[1].number());
+        let service = installation
+            .start(self.place, port, controller_port)
+            .await?;
+        service.ready().await?;
+        let address = service.address().to_owned();
+        progress.step(&format!(
+            "Kafka is ready on {address} ({:.1?})",
+            began.elapsed()
+        ));
+        Ok(Some(Part {
+            address,
+            origin: installation.origin,
+            own: vec![service],
+        }))
+    }
+
+    async fn mongo(&self, wanted: &Wanted) -> Result<Option<Part>> {
+        let ports = match wanted {
+            Wanted::No => return Ok(None),
+            Wanted::Named(address) => {
+                return Ok(Some(Part::named(address.clone(), mongo::MONGO_VARIABLE)));
+            }
+            Wanted::Start(ports) => ports,
+        };
+        let progress = self.options.progress;
+        let installation = mongo::find(self.cache, progress).await?;
+        let began = Instant::now();
+        let members = ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| {
+                let fail_points = self.options.fail_points;
+                mongo::start(&installation, self.place, index, port.number(), fail_points)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for member in &members {
+            member.ready_by(Probe::BareMember).await?;
+        }
+        mongo::initiate(&members).await?;
+        let address = mongo::uri(&members);
+        progress.step(&format!(
+            "MongoDB is ready on {address} ({:.1?})",
+            began.elapsed()
+        ));
+        Ok(Some(Part {
+            address,
+            origin: installation.origin,
+            own: members,
+        }))
+    }
+
+    async fn registry(&self, wanted: &Wanted) -> Result<Option<Part>> {
+        let ports = match wanted {
+            Wanted::No => return Ok(None),
+            Wanted::Named(address) => {
+                return Ok(Some(Part::named(
+                    address.clone(),
+                    registry::REGISTRY_VARIABLE,
+                )));
+            }
+            Wanted::Start(ports) => ports,
+        };
+        let progress = self.options.progress;
+        let installation = registry::find(self.cache, progress).await?;
+        let began = Instant::now();
+        let service = installation.start(self.place, ports[0].number())?;
+        service.ready().await?;
+        let address = registry::url(service.address());
+        progress.step(&format!(
+            "the registry is ready on {address} ({:.1?})",
+            began.elapsed()
+        ));
+        Ok(Some(Part {
+            address,
+            origin: installation.origin,
+            own: vec![service],
+        }))
+    }
+}
+
+/// The folder of a set, and what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    root: Root,
+}
+
+#[derive(Debug)]
+struct Root {
+    folder: PathBuf,
+    fate: Fate,
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if self.fate == Fate::Remove {
+            // The guards have removed what was in it; a start that failed early leaves more.
+            let _ = crate::cache::remove(&self.folder);
+        }
+    }
+}
+
+impl Place {
+    fn new(folder: Option<PathBuf>) -> Result<Self> {
+        let root = match folder {
+            Some(folder) => {
+                std::fs::create_dir_all(&folder).io("create", &folder)?;
+                let folder = std::path::absolute(&folder).io("find", &folder)?;
+                if folder.read_dir().io("list", &folder)?.next().is_some() {
+                    return Err(Error::Setup {
+                        what: "use the folder for the services' data",
+                        detail: format!("{} is not empty", folder.display()),
+                    });
+                }
+                Root {
+                    folder,
+                    fate: Fate::Keep,
+                }
+            }
+            None => Root {
+                folder: temporary()?,
+                fate: Fate::Remove,
+            },
+        };
+        Ok(Self { root })
+    }
+
+    /// A temporary place of its own.
+    pub(crate) fn temporary() -> Result<Self> {
+        Self::new(None)
+    }
+
+    /// Makes the folder of one service.
+    pub(crate) fn service(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.folder.join(name);
+        std::fs::create_dir_all(&folder).io("create", &folder)?;
+        Ok(folder)
+    }
+
+    /// What to run in the folder of one service.
+    pub(crate) fn spec(&self, folder: PathBuf, program: PathBuf, arguments: Vec<OsString>) -> Spec {
+        let grace_seconds = match self.root.fate {
+            Fate::Keep => 10,
+            // There is nothing to save in data that go away.
+            Fate::Remove => 0,
+        };
+        let log = log(&folder);
+        Spec {
+            program,
+            arguments,
+            folder,
+            log,
+            fate: self.root.fate,
+            grace_seconds,
+        }
+    }
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("service.log")
+}
+
+fn temporary() -> Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let parent = std::env::temp_dir();
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("session-worker-dev-{}-{number}", std::process::id());
+        let folder = parent.join(name);
+        match std::fs::create_dir(&folder) {
+            // What an earlier process of this number left behind is not touched.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => {
+                made.io("create", &folder)?;
+                return std::path::absolute(&folder).io("find", &folder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn credentials_are_never_shown() {
+        for (address, shown) in [
+            ("mongodb://user:secret@host:1/db", "mongodb://host:1/db"),
+            (
+                "mongodb://host:1,host:2/?replicaSet=rs0",
+                "mongodb://host:1,host:2/?replicaSet=rs0",
+            ),
+            ("https://user:s@cret@host/apis", "https://host/apis"),
+            ("127.0.0.1:9092", "127.0.0.1:9092"),
+        ] {
+            assert_eq!(without_credentials(address), shown);
+        }
+    }
+}

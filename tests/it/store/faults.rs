@@ -1,0 +1,600 @@
+//! What a real database does to a batch: fail, stay silent, lie about what it did, step down, and
+//! keep the locks of the dead. Each time the store must say what is certain, and go on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::bson::{Document, doc};
+use mongodb::{Client, ClientSession};
+use session_worker::domain::UserId;
+use session_worker::store::mongo::{MongoStore, Options, Patience};
+use session_worker::store::{Ask, Commit, Error, LaneStore, Store, StoredUser, UserWrite};
+
+use super::scene::{Scene, insist, is_conflict, names, nothing, saving, saving_user};
+use crate::services;
+
+/// Shorter than any fail point's silence.
+const IMPATIENT: Patience = Patience {
+    call: Duration::from_millis(600),
+    commit_attempt: Duration::from_millis(300),
+    commit: Duration::from_millis(900),
+    cleanup: Duration::from_millis(500),
+    fence: Duration::from_secs(5),
+    lock: Duration::from_millis(100),
+};
+
+/// A store whose connections a fail point can tell from others', and a client to set it with.
+struct Stage {
+    scene: Scene,
+    store: MongoStore,
+    admin: Client,
+    name: String,
+}
+
+impl Stage {
+    async fn new(patience: Patience) -> Self {
+        let scene = Scene::new();
+        let name = scene.lane.to_string();
+        let options = Options {
+            app_name: name.clone(),
+            patience,
+            ..Options::default()
+        };
+        let admin = Client::with_uri_str(services::mongo_uri())
+            .await
+            .expect("a client");
+        Self {
+            store: super::mongo_with(&options).await,
+            scene,
+            admin,
+            name,
+        }
+    }
+
+    async fn command(&self, command: Document) {
+        self.admin
+            .database("admin")
+            .run_command(command)
+            .await
+            .expect("the server obeys");
+    }
+
+    /// Makes the store's next commands called `verb` fail as `how` says, in `mode`.
+    async fn fail(&self, verb: &str, mode: impl Into<mongodb::bson::Bson>, how: Document) {
+        let mut data = doc! { "failCommands": [verb], "appName": &self.name };
+        data.extend(how);
+        let mode = mode.into();
+        self.command(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data })
+            .await;
+    }
+
+    async fn recover(&self) {
+        self.command(doc! { "configureFailPoint": "failCommand", "mode": "off" })
+            .await;
+    }
+
+    async fn user(&self, lane: &impl LaneStore, id: &UserId) -> Option<StoredUser> {
+        let ask = Ask {
+            users: vec![id.clone()],
+            ..Ask::default()
+        };
+        lane.load(&ask)
+            .await
+            .expect("the database answers")
+            .users
+            .remove(id)
+    }
+
+    /// A batch with something for most collections.
+    fn batch(&self) -> Commit {
+        Commit {
+            next: Some(1),
+            ledger: vec![self.scene.judged(self.scene.command_id("a"))],
+            users: vec![UserWrite::Replace {
+                expected: None,
+                limits: self.scene.limits("host", &["a"]),
+            }],
+            outbox: Arc::from([self.scene.record("a")]),
+            ..saving(None, &self.scene.session("a"))
+        }
+    }
+}
+
+fn once() -> Document {
+    doc! { "times": 1 }
+}
+
+#[tokio::test]
+async fn a_commit_that_was_applied_but_not_acknowledged_is_asked_for_again() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    let unreplicated = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting" } };
+    stage
+        .fail("commitTransaction", doc! { "times": 3 }, unreplicated)
+        .await;
+    assert_eq!(
+        lane.commit(&stage.batch())
+            .await
+            .expect("committed at the fourth attempt"),
+        1
+    );
+    assert_eq!(
+        lane.commit(&nothing()).await.expect("the handle goes on"),
+        2
+    );
+    stage.recover().await;
+}
+
+#[tokio::test]
+async fn a_commit_request_that_was_lost_is_sent_again() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    stage
+        .fail(
+            "commitTransaction",
+            doc! { "times": 4 },
+            doc! { "closeConnection": true },
+        )
+        .await;
+    assert_eq!(
+        lane.commit(&stage.batch())
+            .await
+            .expect("committed in the end"),
+        1
+    );
+    stage.recover().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_stays_unknown_is_found_in_the_lane_after_a_new_fence() {
+    let _disturbing = services::disturbing().await;
+    let unreplicated = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting" } };
+    let lost = doc! { "closeConnection": true };
+    for (how, applied) in [(unreplicated, true), (lost, false)] {
+        let stage = Stage::new(IMPATIENT).await;
+        let mut lane = stage.scene.fence(&stage.store).await;
+        stage.fail("commitTransaction", "alwaysOn", how).await;
+        let outcome = lane.commit(&stage.batch()).await;
+        assert!(matches!(outcome, Err(Error::Unknown { .. })), "{outcome:?}");
+        stage.recover().await;
+        let outcome = lane.commit(&stage.batch()).await;
+        assert!(
+            matches!(outcome, Err(Error::Fenced)),
+            "nothing goes on after it: {outcome:?}"
+        );
+
+        let started = Instant::now();
+        let home = Some(stage.scene.home());
+        let fenced = stage.store.fence(&stage.scene.lane, home).await;
+        let (mut lane, position) = fenced.expect("the lane is free");
+        assert!(
+            started.elapsed() < Duration::from_secs(1),
+            "locks are ended, not waited for"
+        );
+        assert_eq!(position.batch, i64::from(applied));
+        assert_eq!(
+            stage.user(&lane, &stage.scene.user("host")).await.is_some(),
+            applied
+        );
+        let stored = names(&lane.outbox(0).await.expect("the database answers"));
+        assert_eq!(stored.len(), usize::from(applied));
+        if !applied {
+            assert_eq!(
+                lane.commit(&stage.batch())
+                    .await
+                    .expect("nothing is in the way"),
+                1
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_connection_within_the_batch_leaves_nothing_behind() {
+    let _disturbing = services::disturbing().await;
+    for verb in ["update", "insert"] {
+        let stage = Stage::new(Patience::default()).await;
+        let mut lane = stage.scene.fence(&stage.store).await;
+        stage
+            .fail(verb, once(), doc! { "closeConnection": true })
+            .await;
+        let outcome = lane.commit(&stage.batch()).await;
+        assert!(
+            matches!(outcome, Err(Error::Unavailable { .. })),
+            "{verb}: {outcome:?}"
+        );
+        assert_eq!(
+            stage.user(&lane, &stage.scene.user("host")).await,
+            None,
+            "{verb}"
+        );
+        assert_eq!(
+            lane.commit(&stage.batch())
+                .await
+                .expect("nothing is in the way"),
+            1
+        );
+        stage.recover().await;
+    }
+}
+
+#[tokio::test]
+async fn silence_within_the_batch_ends_in_time_and_leaves_no_lock() {
+    let _disturbing = services::disturbing().await;
+    for verb in ["update", "insert"] {
+        let stage = Stage::new(IMPATIENT).await;
+        let mut lane = stage.scene.fence(&stage.store).await;
+        let silent = doc! { "blockConnection": true, "blockTimeMS": 5_000 };
+        stage.fail(verb, once(), silent).await;
+        let started = Instant::now();
+        let outcome = lane.commit(&stage.batch()).await;
+        assert!(
+            matches!(outcome, Err(Error::Unavailable { .. })),
+            "{verb}: {outcome:?}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{verb}: {:?}",
+            started.elapsed()
+        );
+
+        let started = Instant::now();
+        let other = Scene::new();
+        let mut stranger = other.fence(&super::mongo().await).await;
+        let user = saving_user(None, stage.scene.limits("host", &[]));
+        assert_eq!(
+            stranger
+                .commit(&user)
+                .await
+                .expect("the user is not locked"),
+            1,
+            "{verb}"
+        );
+        assert_eq!(
+            lane.commit(&nothing()).await.expect("the handle goes on"),
+            1,
+            "{verb}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(1),
+            "{verb}: {:?}",
+            started.elapsed()
+        );
+        stage.recover().await;
+    }
+}
+
+#[tokio::test]
+async fn silence_at_the_commit_is_broken_by_asking_again() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(IMPATIENT).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    let silent = doc! { "blockConnection": true, "blockTimeMS": 500 };
+    stage.fail("commitTransaction", once(), silent).await;
+    assert_eq!(
+        lane.commit(&stage.batch())
+            .await
+            .expect("committed at the second attempt"),
+        1
+    );
+    assert_eq!(
+        lane.commit(&nothing()).await.expect("the handle goes on"),
+        2
+    );
+    stage.recover().await;
+}
+
+#[tokio::test]
+async fn a_storm_of_write_conflicts_is_conflicts_and_nothing_else() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    stage
+        .command(doc! {
+            "configureFailPoint": "WTWriteConflictException",
+            "mode": { "activationProbability": 0.1 },
+        })
+        .await;
+    let mut conflicts = 0;
+    for batch in 1..=10 {
+        let name = batch.to_string();
+        let commit = Commit {
+            ledger: vec![stage.scene.judged(stage.scene.command_id(&name))],
+            ..saving(None, &stage.scene.session(&name))
+        };
+        loop {
+            match lane.commit(&commit).await {
+                Ok(number) => {
+                    assert_eq!(number, batch);
+                    break;
+                }
+                Err(Error::Conflict { .. }) => conflicts += 1,
+                Err(error) => panic!("after {conflicts} conflicts: {error}"),
+            }
+        }
+    }
+    let calm = doc! { "configureFailPoint": "WTWriteConflictException", "mode": "off" };
+    stage.command(calm).await;
+    assert!(conflicts > 0, "the storm blew");
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    type Expected = fn(&Error) -> bool;
+    let refused: Expected = |error| matches!(error, Error::Refused { .. });
+    let unavailable: Expected = |error| matches!(error, Error::Unavailable { .. });
+    let conflict: Expected = |error| matches!(error, Error::Conflict { .. });
+    for (code, expected) in [
+        (10_334, refused),     // BSONObjectTooLarge
+        (17_280, refused),     // KeyTooLong
+        (121, refused),        // DocumentValidationFailure
+        (112, conflict),       // WriteConflict
+        (91, unavailable),     // ShutdownInProgress
+        (10_107, unavailable), // NotWritablePrimary
+        (13, unavailable),     // Unauthorized
+        (251, unavailable),    // NoSuchTransaction
+    ] {
+        stage
+            .fail("insert", once(), doc! { "errorCode": code })
+            .await;
+        let error = lane
+            .commit(&stage.batch())
+            .await
+            .expect_err("the fail point is set");
+        assert!(expected(&error), "{code}: {error}");
+    }
+    stage.recover().await;
+    assert_eq!(insist(&mut lane, &stage.batch()).await, 1);
+}
+
+#[tokio::test]
+async fn a_batch_that_no_document_can_hold_is_refused() {
+    let _undisturbed = services::undisturbed().await;
+    let scene = Scene::new();
+    let mut lane = scene.fence(&super::mongo().await).await;
+    let mut huge = scene.record("huge");
+    huge.value = Some(vec![0; 17 * 1024 * 1024]);
+    let outcome = lane
+        .commit(&Commit {
+            outbox: Arc::from([huge]),
+            ..nothing()
+        })
+        .await;
+    assert!(matches!(outcome, Err(Error::Refused { .. })), "{outcome:?}");
+
+    let mut large = scene.record("large");
+    large.value = Some(vec![0; 3 * 1024 * 1024]);
+    let sessions = (0..2_000).map(|number| {
+        let mut session = scene.session(&number.to_string());
+        session.session.topic_title = Some("x".repeat(8_000));
+        saving(None, &session).sessions.remove(0)
+    });
+    let commit = Commit {
+        sessions: sessions.collect(),
+        outbox: Arc::from(vec![large; 4]),
+        ..nothing()
+    };
+    assert_eq!(
+        lane.commit(&commit)
+            .await
+            .expect("as much as a batch may hold"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_step_down_loses_no_batch_and_repeats_none() {
+    const BATCHES: i64 = 40;
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let home = Some(stage.scene.home());
+    let mut lane = stage.scene.fence(&stage.store).await;
+    let mut batch = 0;
+    let started = Instant::now();
+    while batch < BATCHES {
+        if batch == BATCHES / 2 {
+            let admin = stage.admin.clone();
+            // Its own answer may be lost with the connections it closes.
+            tokio::spawn(async move {
+                let step_down = doc! { "replSetStepDown": 1, "force": true };
+                let _ = admin.database("admin").run_command(step_down).await;
+            });
+        }
+        let outbox = Arc::from([stage.scene.record(&(batch + 1).to_string())]);
+        match lane
+            .commit(&Commit {
+                outbox,
+                ..nothing()
+            })
+            .await
+        {
+            Ok(number) => {
+                batch += 1;
+                assert_eq!(number, batch);
+            }
+            Err(Error::Unavailable { .. } | Error::Conflict { .. }) => {}
+            Err(Error::Unknown { .. }) => {
+                let fenced = stage.store.fence(&stage.scene.lane, home).await;
+                let (again, position) = fenced.expect("a primary is back");
+                lane = again;
+                batch = position.batch;
+            }
+            Err(error @ (Error::Fenced | Error::Refused { .. })) => panic!("{batch}: {error}"),
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(120),
+            "the primary never came back"
+        );
+    }
+    let stored = names(&lane.outbox(0).await.expect("the database answers"));
+    let expected: Vec<_> = (1..=BATCHES)
+        .map(|batch| (batch, vec![batch.to_string()]))
+        .collect();
+    assert_eq!(stored, expected);
+}
+
+/// A transaction of an earlier owner that nobody will ever end, holding its lane and a user.
+async fn abandon(stage: &Stage) -> ClientSession {
+    let lanes = stage.store.database().collection::<Document>("lanes");
+    let users = stage.store.database().collection::<Document>("users");
+    let other = Client::with_uri_str(services::mongo_uri())
+        .await
+        .expect("a client");
+    let database = other.database(stage.store.database().name());
+    let mut session = other.start_session().await.expect("a session");
+    let owner = session.id().get("id").expect("an id").clone();
+    let id = doc! { "_id": stage.scene.lane.to_string() };
+    lanes
+        .update_one(id.clone(), doc! { "$set": { "owner": owner } })
+        .await
+        .expect("written");
+    session.start_transaction().await.expect("begun");
+    for (collection, id) in [
+        (lanes.name(), id),
+        (
+            users.name(),
+            doc! { "_id": stage.scene.user("host").as_str() },
+        ),
+    ] {
+        database
+            .collection::<Document>(collection)
+            .update_one(id, doc! { "$set": { "abandoned": true } })
+            .session(&mut session)
+            .await
+            .expect("locked");
+    }
+    session
+}
+
+#[tokio::test]
+async fn the_locks_of_an_abandoned_transaction_are_released_at_the_fence() {
+    let _undisturbed = services::undisturbed().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    insist(
+        &mut lane,
+        &saving_user(None, stage.scene.limits("host", &[])),
+    )
+    .await;
+    drop(lane);
+    let mut abandoned = abandon(&stage).await;
+
+    let mut stranger = Scene::new().fence(&super::mongo().await).await;
+    let release = UserWrite::Release {
+        user_id: stage.scene.user("host"),
+        sessions: Vec::new(),
+    };
+    let release = Commit {
+        users: vec![release],
+        ..nothing()
+    };
+    assert!(
+        is_conflict(&stranger.commit(&release).await),
+        "the user is locked"
+    );
+
+    let started = Instant::now();
+    let (mut lane, position) = stage
+        .store
+        .fence(&stage.scene.lane, Some(stage.scene.home()))
+        .await
+        .expect("the lane is taken");
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(1), "fenced in {elapsed:?}");
+    assert_eq!((position.epoch, position.batch), (2, 1));
+    assert_eq!(
+        stranger.commit(&release).await.expect("the user is free"),
+        1
+    );
+    assert_eq!(lane.commit(&nothing()).await.expect("the lane is free"), 2);
+    abandoned
+        .commit_transaction()
+        .await
+        .expect_err("the dead stay dead");
+}
+
+#[tokio::test]
+async fn a_commit_that_its_caller_gave_up_is_cleared_away() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    let silent = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
+    stage.fail("insert", once(), silent.clone()).await;
+    let given_up = Duration::from_millis(200);
+    let batch = stage.batch();
+    tokio::time::timeout(given_up, lane.commit(&batch))
+        .await
+        .expect_err("the server is silent");
+    assert_eq!(
+        lane.commit(&stage.batch())
+            .await
+            .expect("the same handle goes on"),
+        1
+    );
+
+    stage.fail("update", once(), silent).await;
+    tokio::time::timeout(given_up, lane.commit(&nothing()))
+        .await
+        .expect_err("silent again");
+    drop(lane);
+    let started = Instant::now();
+    let fenced = stage
+        .store
+        .fence(&stage.scene.lane, Some(stage.scene.home()))
+        .await;
+    let (mut lane, position) = fenced.expect("the lane is taken");
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(1), "fenced in {elapsed:?}");
+    assert_eq!((position.epoch, position.batch), (2, 1));
+    assert_eq!(
+        lane.commit(&nothing())
+            .await
+            .expect("the new handle goes on"),
+        2
+    );
+    stage.recover().await;
+}
+
+#[tokio::test]
+async fn two_owners_who_both_believe_in_themselves_commit_each_batch_once() {
+    let _undisturbed = services::undisturbed().await;
+    let scene = Scene::new();
+    let store = super::mongo().await;
+    let mut older = scene.fence(&store).await;
+    let mut younger = scene.fence(&store).await;
+    let commit = |name: &str| Commit {
+        outbox: Arc::from([scene.record(name)]),
+        ..saving(None, &scene.session(name))
+    };
+    let (of_older, of_younger) = (commit("older"), commit("younger"));
+    let (lost, won) = tokio::join!(older.commit(&of_older), insist(&mut younger, &of_younger));
+    let lost = lost.expect_err("the older owner is fenced");
+    assert!(
+        matches!(lost, Error::Fenced | Error::Conflict { .. }),
+        "{lost}"
+    );
+    assert_eq!(won, 1);
+    let stored = names(&younger.outbox(0).await.expect("the database answers"));
+    assert_eq!(stored, [(1, vec!["younger".to_owned()])]);
+}
+
+#[tokio::test]
+async fn fencing_at_once_gives_every_owner_an_epoch_of_its_own() {
+    let _undisturbed = services::undisturbed().await;
+    let scene = Scene::new();
+    let store = super::mongo().await;
+    let fences = (0..8).map(|_| store.fence(&scene.lane, None));
+    let mut epochs: Vec<i64> = futures::future::join_all(fences)
+        .await
+        .into_iter()
+        .map(|fenced| fenced.expect("the lane is free").1.epoch)
+        .collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    assert_eq!(epochs.len(), 8);
+}
