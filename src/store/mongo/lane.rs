@@ -20,7 +20,7 @@ use super::documents::{
 };
 use super::failure::{Failure, check_write_concern, code};
 use super::indexes::{FORWARDS, LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS, not_ended};
-use super::statement::{Predecessor, plan};
+use super::statement::{LEDGER_ID, Predecessor, plan};
 use super::transaction::{Transaction, kill};
 use super::{Inner, MongoStore};
 use crate::clock::Clock;
@@ -121,7 +121,7 @@ impl Inner {
                 }
                 _ => tokio::time::sleep(self.patience.lock.min(until - Instant::now())).await,
             }
-            wait = (wait * 2).min(self.patience.call);
+            wait = (wait * 2).min(self.patience.call / 2);
         }
     }
 
@@ -378,13 +378,21 @@ impl LaneStore for MongoLane {
             .session
             .as_mut()
             .expect("only a dropped handle has no session");
-        self.busy = true;
+        if std::mem::replace(&mut self.busy, true) {
+            // The last commit's caller gave it up: the server may still be at it.
+            let _ = kill(
+                &self.store.database,
+                session.id(),
+                self.store.patience.cleanup,
+            )
+            .await;
+        }
         let mut transaction = Transaction {
             database: &self.store.database,
             session,
             patience: &self.store.patience,
         };
-        let outcome = transaction.run(&steps).await;
+        let outcome = transaction.run(steps).await;
         self.busy = false;
         match &outcome {
             Ok(()) => {
@@ -392,7 +400,7 @@ impl LaneStore for MongoLane {
                 self.swept = swept;
             }
             Err(Error::Unknown { .. } | Error::Fenced) => self.lost = true,
-            Err(Error::Conflict { .. }) if !commit.ledger.is_empty() => {
+            Err(Error::Conflict { reason }) if reason == LEDGER_ID => {
                 self.forget_expired(commit).await;
             }
             Err(_) => {}

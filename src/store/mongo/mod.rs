@@ -103,6 +103,17 @@ impl MongoStore {
         Arc::clone(&self.inner.clock)
     }
 
+    /// Ends the connections, at once; handles of this store are of no use after it.
+    pub async fn close(self) {
+        self.inner
+            .parked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        let shutdown = self.inner.client.clone().shutdown().immediate(true);
+        let _ = tokio::time::timeout(self.inner.patience.cleanup, shutdown.into_future()).await;
+    }
+
     /// The database itself, for read-only views.
     pub fn database(&self) -> &Database {
         &self.inner.database

@@ -20,6 +20,11 @@ const COMMAND_MAX: usize = 8 * 1024 * 1024;
 /// How many acknowledged batches may wait for the next batch that sweeps them away.
 const SWEEP_EVERY: i64 = 8;
 
+/// What a conflict is about, without payload.
+pub(crate) const USER: &str = "a user's version";
+/// As [`USER`].
+pub(crate) const LEDGER_ID: &str = "a ledger id";
+
 /// One command of the transaction.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -70,7 +75,7 @@ pub(crate) fn plan(
         .ledger
         .iter()
         .map(|entry| to_raw(&LedgerDocument::new(entry)));
-    insert(LEDGER, ledger.collect(), "a ledger id", &mut steps)?;
+    insert(LEDGER, ledger.collect(), LEDGER_ID, &mut steps)?;
     forwards(commit, &mut steps)?;
     let swept = outbox(commit, predecessor, &mut steps)?;
     Ok((steps, swept))
@@ -137,16 +142,15 @@ fn users(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
             }
         }
     }
-    let what = "a user's version";
     if released.is_empty() {
-        update(USERS, known, what, steps)?;
+        update(USERS, known, USER, steps)?;
     } else {
         // In one command whatever their size: only all of them together can be counted.
         let expect = Expect::Users(length(&known), released);
         let command = command(cstr!("update"), USERS, cstr!("updates"), &known);
         steps.push(Step { command, expect });
     }
-    insert(USERS, new, what, steps)
+    insert(USERS, new, USER, steps)
 }
 
 fn sessions(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {

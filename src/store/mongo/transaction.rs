@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
-use mongodb::options::{ReadConcern, TransactionOptions, WriteConcern};
+use mongodb::options::{Acknowledgment, ReadConcern, TransactionOptions, WriteConcern};
 use mongodb::{ClientSession, Database};
 use tokio::time::Instant;
 
 use super::client::{Patience, bounded, primary};
-use super::failure::{Failure, written};
+use super::failure::{Failure, code, written};
 use super::indexes::USERS;
-use super::statement::{Expect, Step};
+use super::statement::{Expect, Step, USER};
 use crate::domain::UserId;
 use crate::store::Error;
 
@@ -46,7 +46,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Any [`Error`]; after all but [`Error::Unknown`] nothing was committed and no lock is left.
-    pub(crate) async fn run(&mut self, steps: &[Step]) -> Result<(), Error> {
+    pub(crate) async fn run(&mut self, steps: Vec<Step>) -> Result<(), Error> {
         let carried_out = match self.begin().await {
             Ok(()) => self.carry_out(steps).await,
             Err(failure) => Err(Setback::Failed(failure)),
@@ -65,19 +65,15 @@ impl Transaction<'_> {
     }
 
     async fn begin(&mut self) -> Result<(), Failure> {
-        let options = || {
-            TransactionOptions::builder()
-                .read_concern(ReadConcern::snapshot())
-                .write_concern(
-                    WriteConcern::builder()
-                        .w(mongodb::options::Acknowledgment::Majority)
-                        .w_timeout(self.patience.commit)
-                        .build(),
-                )
-                .selection_criteria(primary())
-                .build()
-        };
-        let options = options();
+        let majority = WriteConcern::builder()
+            .w(Acknowledgment::Majority)
+            .w_timeout(self.patience.commit)
+            .build();
+        let options = TransactionOptions::builder()
+            .read_concern(ReadConcern::snapshot())
+            .write_concern(majority)
+            .selection_criteria(primary())
+            .build();
         // A commit that its caller gave up leaves its transaction behind in this session.
         let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
         bounded(
@@ -87,21 +83,27 @@ impl Transaction<'_> {
         .await
     }
 
-    async fn carry_out(&mut self, steps: &[Step]) -> Result<(), Setback> {
-        for step in steps {
-            let call = self.database.run_raw_command(step.command.clone());
-            let reply = bounded(self.patience.call, call.session(&mut *self.session)).await?;
-            let count = written(&reply)?;
-            match &step.expect {
-                Expect::Any => {}
-                Expect::TheLane if count == 1 => {}
-                Expect::TheLane => return Err(Setback::Mismatch(Error::Fenced)),
-                Expect::Exactly(expected, _) if count == *expected => {}
-                Expect::Users(expected, _) if count == *expected => {}
-                Expect::Users(expected, released)
-                    if count + self.strangers(released).await? == *expected => {}
-                Expect::Users(..) => return Err(conflict("a user's version")),
-                Expect::Exactly(_, what) => return Err(conflict(what)),
+    async fn carry_out(&mut self, steps: Vec<Step>) -> Result<(), Setback> {
+        for Step { command, expect } in steps {
+            let call = self
+                .database
+                .run_raw_command(command)
+                .session(&mut *self.session);
+            let reply = bounded(self.patience.call, call).await?;
+            let count = match written(&reply) {
+                Err(Failure::Statement(code::DUPLICATE_KEY)) => return Err(expect.unmet()),
+                written => written?,
+            };
+            let met = match &expect {
+                Expect::Any => true,
+                Expect::TheLane => count == 1,
+                Expect::Exactly(expected, _) => count == *expected,
+                Expect::Users(expected, released) => {
+                    count == *expected || count + self.strangers(released).await? == *expected
+                }
+            };
+            if !met {
+                return Err(expect.unmet());
             }
         }
         Ok(())
@@ -151,10 +153,18 @@ impl Transaction<'_> {
     }
 }
 
-fn conflict(what: &str) -> Setback {
-    Setback::Mismatch(Error::Conflict {
-        reason: what.to_owned(),
-    })
+impl Expect {
+    fn unmet(&self) -> Setback {
+        let what = match self {
+            Self::TheLane => return Setback::Mismatch(Error::Fenced),
+            Self::Exactly(_, what) => *what,
+            Self::Users(..) => USER,
+            Self::Any => "a deletion",
+        };
+        Setback::Mismatch(Error::Conflict {
+            reason: what.to_owned(),
+        })
+    }
 }
 
 /// Ends whatever runs in the server session `lsid`, and frees the locks of its transaction.

@@ -394,10 +394,10 @@ async fn a_step_down_loses_no_batch_and_repeats_none() {
     let stage = Stage::new(Patience::default()).await;
     let home = Some(stage.scene.home());
     let mut lane = stage.scene.fence(&stage.store).await;
-    let mut batch = 0;
+    let (mut batch, mut stepped_down, mut noticed) = (0, false, false);
     let started = Instant::now();
-    while batch < BATCHES {
-        if batch == BATCHES / 2 {
+    while batch < BATCHES || !noticed {
+        if batch >= BATCHES / 2 && !std::mem::replace(&mut stepped_down, true) {
             let admin = stage.admin.clone();
             // Its own answer may be lost with the connections it closes.
             tokio::spawn(async move {
@@ -406,6 +406,7 @@ async fn a_step_down_loses_no_batch_and_repeats_none() {
             });
         }
         let outbox = Arc::from([stage.scene.record(&(batch + 1).to_string())]);
+        let attempted = Instant::now();
         match lane
             .commit(&Commit {
                 outbox,
@@ -417,15 +418,17 @@ async fn a_step_down_loses_no_batch_and_repeats_none() {
                 batch += 1;
                 assert_eq!(number, batch);
             }
-            Err(Error::Unavailable { .. } | Error::Conflict { .. }) => {}
+            Err(Error::Unavailable { .. } | Error::Conflict { .. }) => noticed = true,
             Err(Error::Unknown { .. }) => {
                 let fenced = stage.store.fence(&stage.scene.lane, home).await;
                 let (again, position) = fenced.expect("a primary is back");
                 lane = again;
                 batch = position.batch;
+                noticed = true;
             }
             Err(error @ (Error::Fenced | Error::Refused { .. })) => panic!("{batch}: {error}"),
         }
+        noticed |= attempted.elapsed() > Duration::from_millis(800);
         assert!(
             started.elapsed() < Duration::from_secs(120),
             "the primary never came back"
