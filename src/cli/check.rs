@@ -12,9 +12,8 @@ use super::output::Output;
 use super::{schemas, topics};
 use crate::kafka::topics::{Growth, Topics};
 use crate::settings::{Effective, Settings};
-
-/// From here on the host's clock is worth a word; no decision rests on it.
-const CLOCK_OFFSET_MS: i64 = 1_000;
+use crate::store;
+use crate::store::mongo::Severity;
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,36 +145,33 @@ async fn registry(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn mongo(settings: &Settings) -> Vec<Finding> {
-    let store = match super::connect(settings).await {
-        Ok(store) => store,
-        Err(failure) => return vec![Finding::fault("mongodb", failure.text())],
-    };
-    let mut findings = vec![Finding::ok("mongodb", "the replica set's primary answers")];
-    match store.missing_indexes().await {
-        Ok(missing) if missing.is_empty() => {
-            findings.push(Finding::ok("indexes", "all there"));
+    let mongo = &settings.mongo;
+    let options = mongo.options();
+    let found = store::mongo::check(mongo.uri.expose(), &mongo.database, &options).await;
+    let findings = found.into_iter().map(|found| {
+        let store::mongo::Finding {
+            severity,
+            subject,
+            detail,
+            advice,
+        } = found;
+        let verdict = match severity {
+            Severity::Fine => Verdict::Ok,
+            Severity::Warning => Verdict::Warning,
+            Severity::Fault => Verdict::Fault,
+        };
+        let advice = if advice.is_empty() {
+            advice
+        } else {
+            format!("; {advice}")
+        };
+        Finding {
+            about: "mongodb",
+            verdict,
+            text: format!("{subject}: {detail}{advice}"),
         }
-        Ok(missing) => {
-            let text = format!("`run` will make {}", missing.join(", "));
-            findings.push(Finding::warning("indexes", text));
-        }
-        Err(error) => findings.push(Finding::fault(
-            "indexes",
-            super::store_failure(error).text(),
-        )),
-    }
-    let offset = store.clock().host_offset_ms();
-    findings.push(if offset.abs() > CLOCK_OFFSET_MS {
-        let side = if offset > 0 { "ahead of" } else { "behind" };
-        let seconds = offset.abs() / 1000;
-        Finding::warning(
-            "clock",
-            format!("this host is {seconds} s {side} the database; decisions use the database's: run NTP"),
-        )
-    } else {
-        Finding::ok("clock", format!("{offset} ms from the database's"))
     });
-    findings
+    findings.collect()
 }
 
 fn words(findings: &[Finding]) -> String {

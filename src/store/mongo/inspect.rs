@@ -3,20 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use futures::TryStreamExt;
+use mongodb::ClientSession;
 use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{Document, doc};
-use mongodb::{ClientSession, Collection};
+use mongodb::options::FindOptions;
 use serde::Deserialize;
 
 use super::MongoStore;
 use super::client::bounded;
 use super::documents::{
     HomeDocument, LaneDocument, LedgerDocument, Malformed, ParticipantDocument, SessionDocument,
-    UserDocument, assemble, from_raw, lane_of_batch_key, to_raw,
+    UserDocument, assemble, from_raw, to_raw,
 };
 use super::failure::Failure;
-use super::indexes::{self, LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS};
+use super::indexes::{LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS};
+use super::reader::beyond;
 use crate::domain::{InviteCode, Session, SessionId, SessionStatus, UserId, UserLimits};
 use crate::store::{Error, LanePosition, LedgerEntry, StoredSession};
 
@@ -156,16 +157,6 @@ impl MongoStore {
     /// As [`MongoStore::inspect_sessions`].
     pub async fn inspect_lanes(&self) -> Result<Vec<LaneFound>, Error> {
         self.lanes().await.map_err(|failure| failure.uncommitted())
-    }
-
-    /// The indexes that are not there, as `collection.name`.
-    ///
-    /// # Errors
-    /// As [`MongoStore::inspect_sessions`].
-    pub async fn missing_indexes(&self) -> Result<Vec<String>, Error> {
-        indexes::missing(&self.inner.database, &self.inner.patience)
-            .await
-            .map_err(|failure| failure.uncommitted())
     }
 
     async fn sessions_page(&self, which: Which<'_>) -> Result<Page<SessionFound>, Failure> {
@@ -386,16 +377,13 @@ impl MongoStore {
             .await?
         {
             let Key { id } = from_raw(raw.as_bytes())?;
-            // A key that names no lane stands for itself: a batch that nobody will publish.
-            let (lane, batch) = lane_of_batch_key(&id).map_or_else(
-                |_| (id.clone(), 0),
-                |(lane, batch)| (lane.to_string(), batch),
-            );
-            lanes
-                .entry(lane.clone())
-                .or_insert_with(|| new(&lane))
-                .outbox
-                .insert(batch);
+            // A key that names no batch stands for itself: one that nobody will publish.
+            let (lane, batch) = id
+                .split_once('#')
+                .and_then(|(lane, batch)| Some((lane, batch.parse().ok()?)))
+                .unwrap_or((&id, 0));
+            let lane = lanes.entry(lane.to_owned()).or_insert_with(|| new(lane));
+            lane.outbox.insert(batch);
         }
         Ok(lanes.into_values().collect())
     }
@@ -453,8 +441,7 @@ impl MongoStore {
         which: Which<'_>,
     ) -> Result<(Vec<(String, RawDocumentBuf)>, Option<String>), Failure> {
         let (filter, limit) = match which {
-            Which::After(None) => (doc! {}, Some(PAGE)),
-            Which::After(Some(id)) => (doc! { "_id": { "$gt": id } }, Some(PAGE)),
+            Which::After(id) => (beyond(id), Some(PAGE)),
             Which::These(ids) => (doc! { "_id": { "$in": ids.to_vec() } }, None),
         };
         let documents = self.find(snapshot, collection, filter, None, limit).await?;
@@ -494,21 +481,14 @@ impl MongoStore {
         fields: Option<Document>,
         limit: Option<i64>,
     ) -> Result<Vec<RawDocumentBuf>, Failure> {
-        // Without concerns of its own: the session's snapshot is the read concern.
-        let database = self.inner.client.database(self.inner.database.name());
-        let collection: Collection<RawDocumentBuf> = database.collection(collection);
-        let all = async {
-            let mut find = collection.find(filter).sort(doc! { "_id": 1 });
-            if let Some(fields) = fields {
-                find = find.projection(fields);
-            }
-            if let Some(limit) = limit {
-                find = find.limit(limit);
-            }
-            let mut cursor = find.session(&mut *snapshot).await?;
-            cursor.stream(snapshot).try_collect().await
-        };
-        bounded(self.inner.patience.call, all).await
+        let options = FindOptions::builder()
+            .sort(doc! { "_id": 1 })
+            .projection(fields)
+            .limit(limit)
+            .build();
+        self.inner
+            .find_at(snapshot, collection, filter, options)
+            .await
     }
 }
 

@@ -215,7 +215,8 @@ impl Inner {
             .collect()
     }
 
-    async fn find_at<T: DeserializeOwned>(
+    /// What `filter` finds as of the moment of `session`.
+    pub(super) async fn find_at<T: DeserializeOwned>(
         &self,
         session: &mut ClientSession,
         collection: &str,
@@ -301,7 +302,8 @@ impl Inner {
     }
 }
 
-fn beyond(after: Option<&str>) -> Document {
+/// The documents whose `_id`s come after `after`.
+pub(super) fn beyond(after: Option<&str>) -> Document {
     after.map_or_else(Document::new, |after| doc! { "_id": { "$gt": after } })
 }
 
