@@ -167,17 +167,19 @@ async fn connect(settings: &Settings) -> Result<MongoStore, Failure> {
     let mongo = &settings.mongo;
     let options = mongo.options();
     let connected = MongoStore::connect_with(mongo.uri.expose(), &mongo.database, &options).await;
-    connected.map_err(|error| {
-        let remedy = match &error {
-            ConnectError::Uri { .. } => "mend mongo.uri",
-            ConnectError::Unreachable { .. } => "start it or set mongo.uri, and try again",
-            // These two say themselves what to do.
-            ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
-                return Failure::Operation(error.to_string());
-            }
-        };
-        Failure::operation(error, remedy)
-    })
+    connected.map_err(connect_failure)
+}
+
+fn connect_failure(error: ConnectError) -> Failure {
+    let remedy = match &error {
+        ConnectError::Uri { .. } => "mend mongo.uri",
+        ConnectError::Unreachable { .. } => "start it or set mongo.uri, and try again",
+        // These two say themselves what to do.
+        ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
+            return Failure::Operation(error.to_string());
+        }
+    };
+    Failure::operation(error, remedy)
 }
 
 fn store_failure(error: Error) -> Failure {

@@ -3,8 +3,11 @@
 use super::Done;
 use super::failure::Failure;
 use super::flags::SettingsFlags;
+use crate::kafka::SetupError;
 use crate::settings::Effective;
+use crate::store::mongo::ConnectError;
 use crate::telemetry::{self, Destination};
+use crate::wire::LookupError;
 
 /// Runs the worker until it is told to stop.
 pub(super) fn run(flags: SettingsFlags) -> Result<Done, Failure> {
@@ -23,7 +26,23 @@ pub(super) fn run(flags: SettingsFlags) -> Result<Done, Failure> {
     runtime.shutdown_background();
     match ended {
         Ok(()) => Ok(Done::Ok),
-        Err(error) => Err(Failure::Operation(format!("{error:#}"))),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// Adds what to do to errors of the edges; the app's own words say it themselves.
+fn failure(error: anyhow::Error) -> Failure {
+    let error = match error.downcast::<SetupError>() {
+        Ok(error) => return super::topics::failure(error),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<ConnectError>() {
+        Ok(error) => return super::connect_failure(error),
+        Err(error) => error,
+    };
+    match error.downcast::<LookupError>() {
+        Ok(error) => Failure::operation(error, "start the registry or set registry.urls"),
+        Err(error) => Failure::Operation(format!("{error:#}")),
     }
 }
 
