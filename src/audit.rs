@@ -157,7 +157,7 @@ pub fn of_user(limits: &UserLimits, sessions: &HashMap<SessionId, Session>) -> V
     }
     for id in &limits.open {
         let why = match sessions.get(id) {
-            None => "it does not exist",
+            None => "it does not exist or cannot be read",
             Some(session) if session.status == SessionStatus::Ended => "it has ended",
             Some(session) => match session
                 .participant(&limits.user_id)

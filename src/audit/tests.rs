@@ -156,7 +156,7 @@ fn a_place_in_the_users_limits_is_open_in_a_live_session() {
     };
     assert_eq!(of_user(&limits(&["s1"]), &with(|_| {})), []);
     for (sessions, why) in [
-        (HashMap::new(), "does not exist"),
+        (HashMap::new(), "does not exist or cannot be read"),
         (
             with(|session| session.status = SessionStatus::Ended),
             "has ended",

@@ -26,7 +26,7 @@ pub(super) enum LanesCommand {
         #[command(flatten)]
         settings: SettingsFlags,
     },
-    /// Move a lane's position; a worker that runs it goes on from there by itself
+    /// Move a lane's position; the worker that runs it takes it up with its next batch
     Seek {
         /// Which lane, as topic/partition
         lane: LaneName,
