@@ -270,7 +270,7 @@ fn to_record(lane: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
         headers.reserve(found.count());
         for index in 0..found.count() {
             // rdkafka panics at a header name that is not UTF-8 (Kafka's names are). Such a header
-            // is left out: a lane never stops for bytes that a sender chose (contract 3.6).
+            // is left out: a lane never stops for bytes that a sender chose (contract 3, 6).
             let header = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 let header = found.get(index);
                 (header.key.to_owned(), header.value.map(<[u8]>::to_vec))

@@ -1,6 +1,7 @@
 //! Observing and changing topics through the admin protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AlterConfig, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
@@ -13,6 +14,8 @@ use super::plan::{Change, Observed, ObservedSetting, Plan};
 use super::{Topic, Topics};
 use crate::kafka::admin::{self, Client};
 use crate::kafka::settings::{Settings, SetupError};
+
+const VISIBLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the brokers have of the topics called `names`; a missing one is absent.
 ///
@@ -58,9 +61,7 @@ pub async fn apply(settings: &Settings, topics: &Topics, plan: &Plan) -> Result<
         // A topic's settings are written as a whole, so that they are written once.
         let mut configured = BTreeSet::new();
         for change in &changes {
-            let (Change::Create { topic, .. }
-            | Change::Grow { topic, .. }
-            | Change::Configure { topic, .. }) = change;
+            let topic = change.topic();
             let wanted = topics.get(topic).ok_or_else(|| SetupError::Change {
                 change: change.to_string(),
                 reason: "the topics file does not name it".to_owned(),
@@ -68,7 +69,7 @@ pub async fn apply(settings: &Settings, topics: &Topics, plan: &Plan) -> Result<
             let done = match change {
                 Change::Create { .. } => create(client, runtime, wanted),
                 Change::Grow { from: _, to, .. } => grow(client, runtime, wanted, *to),
-                Change::Configure { .. } if !configured.insert(topic.clone()) => Ok(()),
+                Change::Configure { .. } if !configured.insert(topic) => Ok(()),
                 Change::Configure { .. } => configure(client, runtime, wanted),
             };
             done.map_err(|error| SetupError::Change {
@@ -76,9 +77,29 @@ pub async fn apply(settings: &Settings, topics: &Topics, plan: &Plan) -> Result<
                 reason: error.to_string(),
             })?;
         }
+        await_visible(client, runtime, &changes);
         Ok(())
     })
     .await
+}
+
+/// The controller has agreed; each broker hears of it a moment later, and whoever starts right after
+/// an `apply` asks a broker.
+fn await_visible(client: &Client, runtime: &Handle, changes: &[Change]) {
+    let mut names: Vec<String> = changes
+        .iter()
+        .map(|change| change.topic().to_owned())
+        .collect();
+    names.dedup();
+    let started = Instant::now();
+    while started.elapsed() < admin::TIMEOUT {
+        let observed = observe_with(client, runtime, &names).unwrap_or_default();
+        if changes.iter().all(|change| change.is_visible(&observed)) {
+            return;
+        }
+        std::thread::sleep(VISIBLE_PAUSE);
+    }
+    tracing::warn!("the brokers do not show the topics' changes yet");
 }
 
 fn unavailable(brokers: &str, error: &KafkaError) -> SetupError {

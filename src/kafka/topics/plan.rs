@@ -57,6 +57,31 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The name of the topic it changes.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let (Self::Create { topic, .. } | Self::Grow { topic, .. } | Self::Configure { topic, .. }) =
+            self;
+        topic
+    }
+
+    /// The change shows in `observed`.
+    pub(super) fn is_visible(&self, observed: &BTreeMap<String, Observed>) -> bool {
+        let Some(found) = observed.get(self.topic()) else {
+            return false;
+        };
+        match self {
+            Self::Create { partitions, .. } => found.partitions >= *partitions,
+            Self::Grow { to, .. } => found.partitions >= *to,
+            Self::Configure { key, to, .. } => found
+                .config
+                .get(key)
+                .is_some_and(|setting| setting.on_topic && setting.value.as_ref() == Some(to)),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
