@@ -278,7 +278,7 @@ fn json_nested_without_end_is_undecodable() {
 }
 
 #[test]
-fn a_thousand_unknown_ids_are_remembered_for_their_decoding() {
+fn tens_of_thousands_of_unknown_ids_are_remembered_for_their_decoding() {
     let (codec, _) = codec();
     let records: Vec<_> = (1000..40_000)
         .map(|id| record(MATCH, framed(id, &[0])))
