@@ -1,14 +1,18 @@
-//! `outbox`: one document a batch with every record to publish, in order, already encoded. Short
-//! names and flat arrays, because it is the largest thing a batch writes.
+//! `outbox`: one document a batch with every record to publish, in order, already encoded. It is the
+//! largest thing a batch writes, so names are short, and a record's headers are one block of bytes
+//! (arrays of them cost the server more to validate than all the rest to store).
 
 use std::sync::Arc;
 
 use mongodb::bson::raw::{RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
-use mongodb::bson::{RawArray, RawBinaryRef, RawDocument, spec::BinarySubtype};
+use mongodb::bson::{RawBinaryRef, RawDocument, spec::BinarySubtype};
 
 use super::Malformed;
 use crate::record::{Header, OutRecord, TopicPartition};
 use crate::store::OutboxBatch;
+
+/// The length that stands for a null value.
+const NULL: u32 = u32::MAX;
 
 /// The `_id` of batch `batch` of `lane`: a lane's batches stand together and in order.
 pub(crate) fn batch_key(lane: &TopicPartition, batch: i64) -> String {
@@ -48,16 +52,24 @@ fn record_document(record: &OutRecord) -> RawDocumentBuf {
     if let Some(value) = &record.value {
         document.append(cstr!("v"), bytes(value));
     }
-    let mut headers = RawArrayBuf::new();
-    for (name, value) in &record.headers {
-        headers.push(name.as_str());
-        match value {
-            Some(value) => headers.push(bytes(value)),
-            None => headers.push(RawBsonRef::Null),
+    document.append(cstr!("h"), bytes(&header_block(&record.headers)));
+    document
+}
+
+/// Every header as its name and its value, each after its length in 4 bytes, little-endian; a null
+/// value has the length [`NULL`].
+fn header_block(headers: &[Header]) -> Vec<u8> {
+    let mut block = Vec::with_capacity(headers.len() * 48);
+    for (name, value) in headers {
+        for bytes in [Some(name.as_bytes()), value.as_deref()] {
+            let length = bytes.map_or(NULL, |bytes| {
+                u32::try_from(bytes.len()).expect("a header is shorter than 4 GiB")
+            });
+            block.extend_from_slice(&length.to_le_bytes());
+            block.extend_from_slice(bytes.unwrap_or_default());
         }
     }
-    document.append(cstr!("h"), headers);
-    document
+    block
 }
 
 fn bytes(bytes: &[u8]) -> RawBinaryRef<'_> {
@@ -117,34 +129,36 @@ fn read_record(document: &RawDocument) -> Result<OutRecord, Malformed> {
             ("p", RawBsonRef::Int32(partition)) => record.partition = Some(partition),
             ("k", RawBsonRef::Binary(key)) => record.key = Some(key.bytes.to_vec()),
             ("v", RawBsonRef::Binary(value)) => record.value = Some(value.bytes.to_vec()),
-            ("h", RawBsonRef::Array(headers)) => record.headers = read_headers(headers)?,
+            ("h", RawBsonRef::Binary(block)) => record.headers = read_headers(block.bytes)?,
             _ => return Err(Malformed::new("an unknown field of a record")),
         }
     }
     Ok(record)
 }
 
-fn read_headers(stored: &RawArray) -> Result<Vec<Header>, Malformed> {
+fn read_headers(mut block: &[u8]) -> Result<Vec<Header>, Malformed> {
     let mut headers = Vec::new();
-    let mut elements = stored.into_iter();
-    while let Some(name) = elements.next() {
-        let name = name.map_err(malformed)?;
-        let value = elements.next().transpose().map_err(malformed)?;
-        match (name, value) {
-            (RawBsonRef::String(name), Some(RawBsonRef::Binary(value))) => {
-                headers.push((name.to_owned(), Some(value.bytes.to_vec())));
-            }
-            (RawBsonRef::String(name), Some(RawBsonRef::Null)) => {
-                headers.push((name.to_owned(), None));
-            }
-            _ => {
-                return Err(Malformed::new(
-                    "headers that are not pairs of name and value",
-                ));
-            }
-        }
+    while !block.is_empty() {
+        let name = take(&mut block)?.ok_or_else(|| Malformed::new("a header without a name"))?;
+        let name = String::from_utf8(name.to_vec()).map_err(malformed)?;
+        headers.push((name, take(&mut block)?.map(<[u8]>::to_vec)));
     }
     Ok(headers)
+}
+
+/// The next bytes of a block, or none where it says null.
+fn take<'a>(block: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
+    let short = || Malformed::new("a block of headers that ends too early");
+    let (length, rest) = block.split_first_chunk().ok_or_else(short)?;
+    *block = rest;
+    let length = u32::from_le_bytes(*length);
+    if length == NULL {
+        return Ok(None);
+    }
+    let length = usize::try_from(length).map_err(|_| short())?;
+    let (bytes, rest) = block.split_at_checked(length).ok_or_else(short)?;
+    *block = rest;
+    Ok(Some(bytes))
 }
 
 fn malformed(error: impl std::fmt::Display) -> Malformed {
