@@ -1,5 +1,5 @@
 //! What the process says of itself: log lines, the one line of a bug, and the recorder behind
-//! `/metrics`. Knows no rule and no client library; names of metrics stand in [`names`].
+//! `/metrics`. Imports nothing of the worker, so that every part may count; metrics stand in [`names`].
 
 pub mod names;
 mod recorder;
@@ -10,9 +10,18 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::settings::LogFormat;
-
 pub use recorder::{Metrics, install_recorder};
+
+/// Shapes of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
 
 /// Where log lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,10 +27,10 @@ use output::Output;
 use schemas::SchemasCommand;
 use topics::TopicsCommand;
 
-use crate::settings::{LogFormat, Settings};
+use crate::settings::Settings;
 use crate::store::Error;
 use crate::store::mongo::{ConnectError, MongoStore};
-use crate::telemetry::{self, Destination};
+use crate::telemetry::{self, Destination, LogFormat};
 
 /// How a command ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

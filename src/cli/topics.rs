@@ -1,10 +1,7 @@
 //! `topics plan` and `topics apply`: what the brokers lack of topics.yaml, and bringing it about.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::Done;
 use super::failure::Failure;
@@ -12,11 +9,6 @@ use super::flags::SettingsFlags;
 use super::output::{self, Output};
 use crate::kafka::topics::{self, Growth, Plan, Topics};
 use crate::kafka::{self, SetupError};
-
-/// How long brokers may take to show what they have taken.
-const SEEN_WITHIN: Duration = Duration::from_secs(15);
-/// The pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TopicsCommand {
@@ -78,7 +70,6 @@ pub(super) async fn run(command: TopicsCommand, before: SettingsFlags) -> Result
             topics::apply(&client, &topics, &plan)
                 .await
                 .map_err(failure)?;
-            until_seen(&client, &topics, growing.growth()).await?;
             output::print(words(&plan).as_bytes())?;
             Ok(if plan.drifts.is_empty() {
                 Done::Ok
@@ -104,29 +95,6 @@ pub(super) async fn observe(
     let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
     let observed = topics::observe(client, &names).await.map_err(failure)?;
     Ok(topics::plan(topics, &observed, growth))
-}
-
-/// Waits until what was applied is seen: brokers tell each other of new topics, and whoever looks at
-/// once after this command shall find them.
-async fn until_seen(
-    client: &kafka::Settings,
-    topics: &Topics,
-    growth: Growth,
-) -> Result<(), Failure> {
-    let until = Instant::now() + SEEN_WITHIN;
-    loop {
-        let plan = observe(client, topics, growth).await?;
-        let Some(change) = plan.changes.first() else {
-            return Ok(());
-        };
-        if Instant::now() >= until {
-            return Err(Failure::operation(
-                format!("the brokers took all changes, but do not show: {change}"),
-                "look with `session-worker topics plan` in a while",
-            ));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
 }
 
 /// A failure at the brokers, with what to do.

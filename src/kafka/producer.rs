@@ -27,6 +27,7 @@ use super::health;
 use super::settings::{Settings, SetupError};
 use super::{Error, Publisher, Receipt};
 use crate::record::OutRecord;
+use crate::telemetry::names;
 
 /// The one producer of a process and its rebuilding. Dropping it stops it without flushing.
 pub struct Producer {
@@ -209,7 +210,7 @@ async fn supervise(shared: &Arc<Shared>) {
             reason = failure.reason,
             "kafka producer failed"
         );
-        metrics::counter!("session_worker_kafka_producer_rebuilds_total").increment(1);
+        metrics::counter!(names::PRODUCER_REBUILDS).increment(1);
         // What is queued behind the failed record must not be appended before it is sent again.
         let purged = Arc::clone(&current);
         let purging = tokio::task::spawn_blocking(move || purged.purge());

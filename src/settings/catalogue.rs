@@ -12,8 +12,9 @@ use super::secret::{self, Secret};
 use super::value::{
     Raw, show_duration, show_duration_or_off, show_size, show_switch, show_warnings,
 };
-use super::{AuthMode, LogFormat, Settings};
+use super::{AuthMode, Settings};
 use crate::domain::{PublicHostMigration, StartOn};
+use crate::telemetry::LogFormat;
 
 /// One setting.
 pub(super) struct Setting {

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::domain::Rules;
 use crate::record::TopicNames;
+use crate::telemetry::LogFormat;
 
 pub use fault::{Fault, Faults, Source};
 pub use reference::reference;
@@ -179,17 +180,6 @@ pub struct Lane {
 pub struct Log {
     /// `log.format`
     pub format: LogFormat,
-}
-
-/// Shapes of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
 }
 
 /// How the process stops.

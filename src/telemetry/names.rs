@@ -94,6 +94,8 @@ metrics! {
         "Sessions whose deadlines make the worker fail and are set aside; `audit` names them.";
     TIMERS_MISSING = "timers_missing_total", Kind::Counter, [],
         "Stored deadlines that a sweep did not find in their lane's memory; anything but 0 is a bug.";
+    POSITION_REPORT_FAILURES = "position_report_failures_total", Kind::Counter, [],
+        "Positions that could not be reported to the brokers for lag tools; nothing else rests on them.";
     REBALANCES = "rebalances_total", Kind::Counter, ["kind"],
         "Rebalances by kind: assigned, revoked, lost.";
     FORWARDS = "forwards_total", Kind::Counter, [],
@@ -103,7 +105,7 @@ metrics! {
     REPLAYS = "replays_total", Kind::Counter, [],
         "Duplicates that were answered with the first result.";
     REGISTRY_LOOKUPS = "registry_lookups_total", Kind::Counter, ["outcome"],
-        "Look-ups of writer schemas at the registry: found, not_found, failed.";
+        "Look-ups of a subject's writer schemas at the registry: answered, failed.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
         "The database's clock minus this host's.";
     JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],
@@ -155,6 +157,45 @@ mod tests {
     #[test]
     fn the_reference_is_what_the_names_say() {
         crate::documents::assert_current("docs/metrics.md", &reference());
+    }
+
+    /// The constant that holds the name of `metric`.
+    fn constant_of(metric: &Metric, source: &str) -> String {
+        let short = metric.name.trim_start_matches("session_worker_");
+        let line = source
+            .lines()
+            .find(|line| line.contains(&format!(" = \"{short}\",")));
+        let line = line.expect("the name stands in the table");
+        line.split(" = ")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+
+    #[test]
+    fn every_metric_is_written_somewhere() {
+        let mut sources = Vec::new();
+        let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("the sources are there") {
+                let path = entry.expect("the sources are readable").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    sources.push(std::fs::read_to_string(path).expect("sources are UTF-8"));
+                }
+            }
+        }
+        let table = include_str!("names.rs");
+        for metric in ALL {
+            let written = format!("names::{}", constant_of(metric, table));
+            let ends = |rest: &str| !rest.starts_with(|c: char| c == '_' || c.is_alphanumeric());
+            let found = sources
+                .iter()
+                .any(|text| text.split(&written).skip(1).any(ends));
+            assert!(found, "nobody writes {}", metric.name);
+        }
     }
 
     #[test]

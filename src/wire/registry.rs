@@ -15,6 +15,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
 
 use super::{LookupError, SchemaSource};
+use crate::telemetry::names;
 use client::Client;
 
 pub use release::{Registered, SubjectCheck};
@@ -105,6 +106,12 @@ impl Registry {
             None => {
                 let began = Instant::now();
                 let outcome = self.list(subject, &mut versions).await;
+                let answer = if outcome.is_ok() {
+                    "answered"
+                } else {
+                    "failed"
+                };
+                metrics::counter!(names::REGISTRY_LOOKUPS, "outcome" => answer).increment(1);
                 versions.listed = Some((began, outcome.clone()));
                 outcome
             }

@@ -16,6 +16,7 @@ use super::log::{Partition, PartitionLog};
 use super::{Assignments, REVOKE_LIMIT, Shared, Start};
 use crate::kafka::health::{self, Statistics};
 use crate::record::TopicPartition;
+use crate::telemetry::names;
 
 /// The client's context, alive as long as the client.
 pub(super) struct Context {
@@ -219,7 +220,7 @@ fn commit_reported(consumer: &BaseConsumer<Context>, lanes: &[Arc<Partition>]) {
 }
 
 fn count_failure() {
-    metrics::counter!("session_worker_kafka_commit_failures_total").increment(1);
+    metrics::counter!(names::POSITION_REPORT_FAILURES).increment(1);
 }
 
 fn join(lanes: &[TopicPartition]) -> String {
