@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Done;
 use super::failure::Failure;
-use super::flags::SettingsFlags;
+use super::flags::{SettingsFlags, TopicsFlag};
 use super::output::Output;
 use super::{schemas, topics};
 use crate::kafka::topics::{Growth, Topics};
@@ -70,9 +70,13 @@ impl Finding {
 }
 
 /// Checks everything and prints what it found.
-pub(super) async fn run(flags: SettingsFlags, output: Output) -> Result<Done, Failure> {
+pub(super) async fn run(
+    flags: &SettingsFlags,
+    file: &TopicsFlag,
+    output: Output,
+) -> Result<Done, Failure> {
     let effective = flags.load()?;
-    let file = flags.topics(&effective.settings.topics)?;
+    let file = file.load(&effective.settings.topics)?;
     let settings = &effective.settings;
     let (kafka, registry, mongo) =
         tokio::join!(kafka(settings, &file), registry(settings), mongo(settings));

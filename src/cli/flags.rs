@@ -10,6 +10,40 @@ use crate::kafka::topics::Topics;
 use crate::record::TopicNames;
 use crate::settings::{self, Effective, FlagValue, Flags};
 
+/// Which topics file, for the commands that compare it with the brokers.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub(super) struct TopicsFlag {
+    /// Read the topics from this file, not from the built-in topics.yaml
+    #[arg(long = "topics", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl TopicsFlag {
+    /// This one, given before the command, or `after`, given behind it.
+    pub(super) fn and(self, after: Self) -> Self {
+        Self {
+            file: after.file.or(self.file),
+        }
+    }
+
+    /// The topics, under the names that the settings give them.
+    pub(super) fn load(&self, names: &TopicNames) -> Result<Topics, Failure> {
+        let Some(path) = &self.file else {
+            return Ok(Topics::compiled_in().renamed(names));
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let path = path.display();
+            Failure::Usage(format!(
+                "cannot read {path}: {error}; name a readable file with --topics"
+            ))
+        })?;
+        let topics = Topics::parse(&text)
+            .map_err(|error| Failure::Usage(format!("{error}; mend {}", path.display())))?;
+        Ok(topics.renamed(names))
+    }
+}
+
 /// Where settings come from beside the environment.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Settings")]
@@ -17,9 +51,6 @@ pub(super) struct SettingsFlags {
     /// Read settings from this TOML file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Read the topics from this file, not from the built-in topics.yaml
-    #[arg(long, value_name = "FILE")]
-    topics: Option<PathBuf>,
     /// Set one setting, e.g. --set rules.concurrentLimit=5; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
@@ -48,7 +79,6 @@ impl SettingsFlags {
     pub(super) fn and(self, after: Self) -> Self {
         Self {
             config: after.config.or(self.config),
-            topics: after.topics.or(self.topics),
             set: [self.set, after.set].concat(),
             kafka_brokers: after.kafka_brokers.or(self.kafka_brokers),
             registry_urls: after.registry_urls.or(self.registry_urls),
@@ -60,22 +90,6 @@ impl SettingsFlags {
     /// Reads every layer.
     pub(super) fn load(&self) -> Result<Effective, Failure> {
         Ok(settings::load(&self.flags(), std::env::vars_os())?)
-    }
-
-    /// The topics file, under the names that the settings give the topics.
-    pub(super) fn topics(&self, names: &TopicNames) -> Result<Topics, Failure> {
-        let Some(path) = &self.topics else {
-            return Ok(Topics::compiled_in().renamed(names));
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let path = path.display();
-            Failure::Usage(format!(
-                "cannot read {path}: {error}; name a readable file with --topics"
-            ))
-        })?;
-        let topics = Topics::parse(&text)
-            .map_err(|error| Failure::Usage(format!("{error}; mend {}", path.display())))?;
-        Ok(topics.renamed(names))
     }
 
     /// The uppermost layer.

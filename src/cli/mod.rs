@@ -21,7 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use failure::Failure;
-use flags::SettingsFlags;
+use flags::{SettingsFlags, TopicsFlag};
 use lanes::LanesCommand;
 use output::Output;
 use schemas::SchemasCommand;
@@ -55,6 +55,8 @@ enum Done {
 struct Cli {
     #[command(flatten)]
     settings: SettingsFlags,
+    #[command(flatten)]
+    topics: TopicsFlag,
     #[command(subcommand)]
     command: Command,
 }
@@ -62,13 +64,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the worker until SIGTERM or SIGINT, then drain
-    Run(SettingsFlags),
+    Run {
+        #[command(flatten)]
+        settings: SettingsFlags,
+        #[command(flatten)]
+        topics: TopicsFlag,
+    },
     /// Check the settings and everything they name, and say what to do about each fault
     Check {
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
         settings: SettingsFlags,
+        #[command(flatten)]
+        topics: TopicsFlag,
     },
     /// Compare the topics with topics.yaml, or bring them about
     #[command(subcommand)]
@@ -98,6 +107,7 @@ pub fn main() -> ExitCode {
     crate::telemetry::report_bugs_in_one_line();
     let Cli {
         settings: before,
+        topics: file,
         command,
     } = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -108,12 +118,18 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match command {
-        Command::Run(after) => run::run(before.and(after)),
+        Command::Run { settings, topics } => run::run(&before.and(settings), &file.and(topics)),
         Command::Completions { shell } => completions(shell),
-        Command::Check { output, settings } => {
-            wait_for(async move || check::run(before.and(settings), output).await)
+        Command::Check {
+            output,
+            settings,
+            topics,
+        } => wait_for(async move || {
+            check::run(&before.and(settings), &file.and(topics), output).await
+        }),
+        Command::Topics(command) => {
+            wait_for(async move || topics::run(command, before, file).await)
         }
-        Command::Topics(command) => wait_for(async move || topics::run(command, before).await),
         Command::Schemas(command) => wait_for(async move || schemas::run(command, before).await),
         Command::Audit { output, settings } => {
             wait_for(async move || audit::run(before.and(settings), output).await)

@@ -2,16 +2,18 @@
 
 use super::Done;
 use super::failure::Failure;
-use super::flags::SettingsFlags;
-use crate::kafka::SetupError;
+use super::flags::{SettingsFlags, TopicsFlag};
+use crate::kafka::topics::{Growth, Topics};
+use crate::kafka::{self, SetupError};
 use crate::settings::Effective;
 use crate::store::mongo::ConnectError;
 use crate::telemetry::{self, Destination};
 use crate::wire::LookupError;
 
 /// Runs the worker until it is told to stop.
-pub(super) fn run(flags: SettingsFlags) -> Result<Done, Failure> {
+pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Failure> {
     let effective = flags.load()?;
+    let topics = file.load(&effective.settings.topics)?;
     telemetry::start_logging(effective.settings.log.format, Destination::Stdout, "info");
     log(&effective);
     let metrics = telemetry::install_recorder().map_err(|error| {
@@ -21,12 +23,31 @@ pub(super) fn run(flags: SettingsFlags) -> Result<Done, Failure> {
         )
     })?;
     let runtime = super::runtime()?;
-    let ended = runtime.block_on(crate::app::run(effective.settings, metrics));
+    let client = effective.settings.kafka.client();
+    let ended = runtime.block_on(async {
+        tokio::spawn(warn_of_drift(client, topics));
+        crate::app::run(effective.settings, metrics).await
+    });
     // What still blocks was given its time by the drain.
     runtime.shutdown_background();
     match ended {
         Ok(()) => Ok(Done::Ok),
         Err(error) => Err(failure(error)),
+    }
+}
+
+/// Says where the brokers' topics differ from the file; the worker runs with them as they are.
+async fn warn_of_drift(client: kafka::Settings, file: Topics) {
+    // Brokers that do not answer are the app's to report.
+    let Ok(plan) = super::topics::observe(&client, &file, Growth::Refused).await else {
+        return;
+    };
+    let changes = plan.changes.iter().map(ToString::to_string);
+    for lacking in changes.chain(plan.drifts.iter().map(ToString::to_string)) {
+        tracing::warn!(
+            lacking,
+            "topics differ from topics.yaml; see `session-worker topics plan`"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Done;
 use super::failure::Failure;
-use super::flags::SettingsFlags;
+use super::flags::{SettingsFlags, TopicsFlag};
 use super::output::{self, Output};
 use crate::kafka::topics::{self, Growth, Plan, Topics};
 use crate::kafka::{self, SetupError};
@@ -20,6 +20,8 @@ pub(super) enum TopicsCommand {
         output: Output,
         #[command(flatten)]
         settings: SettingsFlags,
+        #[command(flatten)]
+        topics: TopicsFlag,
     },
     /// Create, grow and configure topics; nothing is ever deleted or shrunk
     Apply {
@@ -27,6 +29,8 @@ pub(super) enum TopicsCommand {
         growing: Growing,
         #[command(flatten)]
         settings: SettingsFlags,
+        #[command(flatten)]
+        topics: TopicsFlag,
     },
 }
 
@@ -48,14 +52,19 @@ impl Growing {
 }
 
 /// Runs one of the commands.
-pub(super) async fn run(command: TopicsCommand, before: SettingsFlags) -> Result<Done, Failure> {
+pub(super) async fn run(
+    command: TopicsCommand,
+    before: SettingsFlags,
+    file: TopicsFlag,
+) -> Result<Done, Failure> {
     match command {
         TopicsCommand::Plan {
             growing,
             output,
             settings,
+            topics,
         } => {
-            let (client, topics) = load(&before.and(settings))?;
+            let (client, topics) = load(&before.and(settings), &file.and(topics))?;
             let plan = observe(&client, &topics, growing.growth()).await?;
             output.print(|| words(&plan), || shown(&plan))?;
             Ok(if plan.is_empty() {
@@ -64,8 +73,12 @@ pub(super) async fn run(command: TopicsCommand, before: SettingsFlags) -> Result
                 Done::Drift
             })
         }
-        TopicsCommand::Apply { growing, settings } => {
-            let (client, topics) = load(&before.and(settings))?;
+        TopicsCommand::Apply {
+            growing,
+            settings,
+            topics,
+        } => {
+            let (client, topics) = load(&before.and(settings), &file.and(topics))?;
             let plan = observe(&client, &topics, growing.growth()).await?;
             topics::apply(&client, &topics, &plan)
                 .await
@@ -80,9 +93,9 @@ pub(super) async fn run(command: TopicsCommand, before: SettingsFlags) -> Result
     }
 }
 
-fn load(flags: &SettingsFlags) -> Result<(kafka::Settings, Topics), Failure> {
+fn load(flags: &SettingsFlags, file: &TopicsFlag) -> Result<(kafka::Settings, Topics), Failure> {
     let effective = flags.load()?;
-    let topics = flags.topics(&effective.settings.topics)?;
+    let topics = file.load(&effective.settings.topics)?;
     Ok((effective.settings.kafka.client(), topics))
 }
 
