@@ -1,5 +1,6 @@
 //! Tests against the real parts.
 
+mod cli;
 mod kafka;
 mod services;
 mod store;

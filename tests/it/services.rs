@@ -10,6 +10,16 @@ pub(crate) fn mongo_uri() -> String {
     std::env::var("SESSION_WORKER_TEST_MONGO_URI").expect("a MongoDB replica set to test on")
 }
 
+/// The broker's address.
+pub(crate) fn kafka() -> String {
+    std::env::var("SESSION_WORKER_TEST_KAFKA").expect("a Kafka broker to test on")
+}
+
+/// The registry's base URL.
+pub(crate) fn registry_url() -> String {
+    std::env::var("SESSION_WORKER_TEST_REGISTRY").expect("a schema registry to test on")
+}
+
 /// Holds off tests that disturb the servers.
 pub(crate) async fn undisturbed() -> RwLockReadGuard<'static, ()> {
     QUIET.read().await

@@ -1,0 +1,106 @@
+//! From nothing to a deployment that can run: `check` says what is missing, the commands it names
+//! bring it about.
+
+use super::{Deployment, ended, worker};
+use crate::services;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_check_misses_the_commands_it_names_bring_about() {
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::new();
+
+    let check = deployment.run(&["check"]).await;
+    assert_eq!(check.code, Some(1), "{check:?}");
+    for word in [
+        "session-worker topics apply",
+        "session-worker schemas register",
+    ] {
+        assert!(check.out.contains(word), "{}", check.out);
+    }
+    assert_eq!(deployment.run(&["topics", "plan"]).await.code, Some(3));
+    assert_eq!(deployment.run(&["schemas", "check"]).await.code, Some(3));
+
+    for command in [
+        &["topics", "apply"][..],
+        &["topics", "plan"][..],
+        &["topics", "apply"][..],
+        &["schemas", "register"][..],
+        &["schemas", "check"][..],
+        &["schemas", "register"][..],
+        &["check"][..],
+    ] {
+        let ended = deployment.run(command).await;
+        assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");
+    }
+    let check = deployment.run(&["check", "--output", "json"]).await;
+    let findings: serde_json::Value = serde_json::from_str(&check.out).expect("JSON");
+    let verdicts = findings
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|f| &f["verdict"]);
+    assert!(
+        verdicts.into_iter().all(|verdict| verdict != "fault"),
+        "{findings}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_down_is_named_at_once() {
+    let check = tokio::task::spawn_blocking(|| {
+        ended(&mut worker(&[
+            "check",
+            "--kafka-brokers=127.0.0.1:1",
+            "--registry-urls=http://127.0.0.1:1",
+            "--mongo-uri=mongodb://app:canary@127.0.0.1:1/?replicaSet=rs0",
+        ]))
+    });
+    let check = check.await.expect("the process was waited for");
+    assert_eq!(check.code, Some(1), "{check:?}");
+    let faults = check.out.lines().filter(|line| line.starts_with("fault"));
+    let about: Vec<_> = faults.map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(
+        about,
+        [Some("brokers"), Some("registry"), Some("mongodb")],
+        "{}",
+        check.out
+    );
+    assert!(!check.out.contains("canary"), "{}", check.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_are_shown_and_moved() {
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::new();
+    assert_eq!(deployment.run(&["topics", "apply"]).await.code, Some(0));
+    let lane = format!("{}/3", deployment.topic("match-found"));
+
+    let refused = deployment.run(&["lanes", "seek", &lane, "end"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.err.contains("--yes"), "{}", refused.err);
+    let beyond = deployment
+        .run(&["lanes", "seek", &lane, "1", "--yes"])
+        .await;
+    assert_eq!(beyond.code, Some(2), "{beyond:?}");
+
+    let line = |shown: &str| {
+        let lanes: Vec<serde_json::Value> = serde_json::from_str(shown).expect("JSON");
+        assert_eq!(lanes.len(), 16);
+        lanes
+            .into_iter()
+            .find(|found| found["lane"] == *lane)
+            .expect("the lane is shown")
+    };
+    let shown = deployment.run(&["lanes", "show", "--output", "json"]).await;
+    assert_eq!(line(&shown.out)["epoch"], serde_json::Value::Null);
+    let moved = deployment
+        .run(&["lanes", "seek", &lane, "end", "--yes"])
+        .await;
+    assert_eq!(moved.code, Some(0), "{moved:?}");
+    let shown = deployment.run(&["lanes", "show", "--output", "json"]).await;
+    let found = line(&shown.out);
+    assert_eq!(
+        (&found["epoch"], &found["next"], &found["lag"]),
+        (&1.into(), &0.into(), &0.into())
+    );
+}
