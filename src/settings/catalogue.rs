@@ -210,14 +210,14 @@ pub(super) static SETTINGS: &[Setting] = &[
         |s, raw| {
             raw.text()
                 .and_then(http_url)
-                .map(|v| s.http.auth.jwks_url = Some(v.to_owned()))
+                .map(|v| s.http.auth.jwks_url = Some(Secret::new(v)))
         },
         |s| {
             s.http
                 .auth
                 .jwks_url
-                .as_deref()
-                .map(secret::mask_url)
+                .as_ref()
+                .map(|url| secret::mask_url(url.expose()))
                 .unwrap_or_default()
         },
     ),

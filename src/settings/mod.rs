@@ -137,8 +137,8 @@ pub struct Auth {
     pub mode: AuthMode,
     /// `http.auth.jwtSecret`: HS256; with `jwt`, this or `jwks_url`.
     pub jwt_secret: Option<Secret>,
-    /// `http.auth.jwksUrl`; with `jwt`, this or `jwt_secret`.
-    pub jwks_url: Option<String>,
+    /// `http.auth.jwksUrl`, may carry `user:password@`; with `jwt`, this or `jwt_secret`.
+    pub jwks_url: Option<Secret>,
     /// `http.auth.issuer`: `iss`, checked where configured.
     pub issuer: Option<String>,
     /// `http.auth.audience`: `aud`, checked where configured.

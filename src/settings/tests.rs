@@ -410,10 +410,12 @@ fn contract_6_secrets_are_hidden_wherever_settings_are_shown() {
     let canary = "canary-5up3r";
     let uri = format!("mongodb://app:{canary}@a:1/?replicaSet=rs0");
     let registry = format!("http://u:{canary}@r:8081/");
+    let keys = format!("https://u:{canary}@keys.example/");
     let effective = with_flags(&[
         ("mongo.uri", &uri),
         ("registry.urls", &registry),
         ("http.auth.jwtSecret", canary),
+        ("http.auth.jwksUrl", &keys),
         ("http.auth.gatewaySecret", canary),
         ("kafka.properties.sasl.password", canary),
     ])
