@@ -5,6 +5,7 @@
 //! The layering is our own, over `toml` alone: figment and config stop at the first fault, name no
 //! line of the file, and cannot spell the contract's environment variables (`AUTO_REGISTER`).
 
+mod address;
 mod catalogue;
 mod checks;
 mod edges;
