@@ -175,7 +175,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Every document of `collection` that `filter` finds, within one call's patience.
+    /// Every document of `collection` that `filter` finds.
     pub(super) async fn find<T: DeserializeOwned + Send + Sync>(
         &self,
         collection: &str,
@@ -183,15 +183,16 @@ impl Inner {
         options: FindOptions,
     ) -> Result<Vec<T>, Failure> {
         let collection: Collection<RawDocumentBuf> = self.database.collection(collection);
-        let all = async {
-            let cursor = collection.find(filter).with_options(options).await?;
-            cursor.try_collect::<Vec<RawDocumentBuf>>().await
-        };
-        let documents = bounded(self.patience.call, all).await?;
-        documents
-            .iter()
-            .map(|document| Ok(from_raw(document.as_bytes())?))
-            .collect()
+        let mut cursor = bounded(
+            self.patience.call,
+            collection.find(filter).with_options(options),
+        )
+        .await?;
+        let mut documents = Vec::new();
+        while let Some(document) = bounded(self.patience.call, cursor.try_next()).await? {
+            documents.push(from_raw(document.as_bytes())?);
+        }
+        Ok(documents)
     }
 
     async fn find_in<T: DeserializeOwned + Send + Sync>(
