@@ -21,6 +21,12 @@ const JUMP_MS: i64 = 5_000;
 pub struct MongoClock {
     client: Client,
     patience: Duration,
+    face: Face,
+}
+
+/// What can be read off the clock between two answers of the primary.
+#[derive(Debug)]
+struct Face {
     reading: Mutex<Reading>,
     /// The latest time told, so that none that follows is earlier.
     told: AtomicI64,
@@ -42,15 +48,39 @@ impl Reading {
     }
 }
 
+impl Face {
+    fn new(reading: Reading) -> Self {
+        Self {
+            told: AtomicI64::new(reading.database.0),
+            reading: Mutex::new(reading),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.last().now();
+        Timestamp(self.told.fetch_max(now.0, Ordering::AcqRel).max(now.0))
+    }
+
+    /// Goes on from `fresh` and returns the jump that this is, if it is one.
+    fn set(&self, fresh: Reading) -> Option<i64> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let jump = fresh.now().millis_since(reading.now());
+        *reading = fresh;
+        (jump.abs() > JUMP_MS).then_some(jump)
+    }
+
+    fn last(&self) -> Reading {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl MongoClock {
     pub(crate) async fn start(client: Client, patience: Duration) -> Result<Self, Failure> {
-        let reading = read(&client, patience).await?;
-        let told = AtomicI64::new(reading.database.0);
+        let face = Face::new(read(&client, patience).await?);
         Ok(Self {
             client,
             patience,
-            reading: Mutex::new(reading),
-            told,
+            face,
         })
     }
 
@@ -61,31 +91,26 @@ impl MongoClock {
     /// # Errors
     /// [`Error::Unavailable`]; the last reading goes on.
     pub async fn refresh(&self) -> Result<Option<i64>, Error> {
-        let fresh =
-            read(&self.client, self.patience)
-                .await
-                .map_err(|failure| Error::Unavailable {
-                    reason: failure.reason(),
-                })?;
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let jump = fresh.now().millis_since(reading.now());
-        *reading = fresh;
-        Ok((jump.abs() > JUMP_MS).then_some(jump))
+        let unavailable = |failure: Failure| Error::Unavailable {
+            reason: failure.reason(),
+        };
+        let fresh = read(&self.client, self.patience)
+            .await
+            .map_err(unavailable)?;
+        Ok(self.face.set(fresh))
     }
 
     /// By how many milliseconds the host's wall clock is ahead of the database's, as of the last
     /// reading: a metric, and what `check` warns of.
     pub fn host_offset_ms(&self) -> i64 {
-        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = self.face.last();
         reading.host.millis_since(reading.database)
     }
 }
 
 impl Clock for MongoClock {
     fn now(&self) -> Timestamp {
-        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = reading.now();
-        Timestamp(self.told.fetch_max(now.0, Ordering::AcqRel).max(now.0))
+        self.face.now()
     }
 }
 
@@ -103,4 +128,40 @@ async fn read(client: &Client, patience: Duration) -> Result<Reading, Failure> {
         host: Timestamp(0).plus(host),
         arrived,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(database: i64) -> Reading {
+        Reading {
+            database: Timestamp(database),
+            host: Timestamp(0),
+            arrived: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn time_stands_still_rather_than_falls_and_goes_on_with_the_primary() {
+        let face = Face::new(reading(1_000_000));
+        let before = face.now();
+        let back = face.set(reading(1_000_000 - 60_000)).expect("a jump");
+        assert!((-61_000..=-59_000).contains(&back), "{back}");
+        assert!(face.now() >= before);
+        assert!(
+            face.now().millis_since(before) < 1_000,
+            "it waits to be caught up"
+        );
+        let forth = face.set(reading(1_000_000 + 60_000)).expect("a jump");
+        assert!((119_000..=121_000).contains(&forth), "{forth}");
+        assert!(face.now() >= Timestamp(1_060_000));
+    }
+
+    #[test]
+    fn a_correction_of_seconds_is_no_jump() {
+        let face = Face::new(reading(1_000_000));
+        assert_eq!(face.set(reading(1_004_000)), None);
+        assert_eq!(face.set(reading(1_001_000)), None);
+    }
 }

@@ -10,6 +10,9 @@ mod user;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use mongodb::bson::{Binary, DateTime, RawDocumentBuf, spec::BinarySubtype};
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -63,12 +66,32 @@ pub(crate) fn instant(date: DateTime) -> Timestamp {
 }
 
 /// Values that are stored as words.
-pub(crate) trait Named: Copy + PartialEq + 'static {
+pub(crate) trait Named: Copy + 'static {
     /// What is named, for an error.
     const WHAT: &'static str;
-    /// Every value and its word.
-    const NAMES: &'static [(Self, &'static str)];
+    /// Every value.
+    const ALL: &'static [Self];
+
+    /// The value's word.
+    fn name(self) -> &'static str;
 }
+
+/// Gives every value of an enum its word; one that is left out does not compile.
+macro_rules! named {
+    ($type:ident, $what:literal, $($value:ident => $name:literal),+ $(,)?) => {
+        impl super::Named for $type {
+            const WHAT: &'static str = $what;
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name),+
+                }
+            }
+        }
+    };
+}
+use named;
 
 /// A value stored as its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,32 +99,28 @@ pub(crate) struct Name<T>(pub(crate) T);
 
 impl<T: Named> Serialize for Name<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (_, name) = T::NAMES
-            .iter()
-            .find(|(value, _)| *value == self.0)
-            .expect("the table of names is complete");
-        serializer.serialize_str(name)
+        serializer.serialize_str(self.0.name())
     }
 }
 
 impl<'de, T: Named> Deserialize<'de> for Name<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Word<T>(std::marker::PhantomData<T>);
+        struct Word<T>(PhantomData<T>);
         impl<T: Named> Visitor<'_> for Word<T> {
             type Value = Name<T>;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(T::WHAT)
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
-                let known = T::NAMES.iter().find(|(_, name)| *name == word);
+                let known = T::ALL.iter().find(|value| value.name() == word);
                 known
-                    .map(|(value, _)| Name(*value))
+                    .map(|value| Name(*value))
                     .ok_or_else(|| E::custom(T::WHAT))
             }
         }
-        deserializer.deserialize_str(Word(std::marker::PhantomData))
+        deserializer.deserialize_str(Word(PhantomData))
     }
 }
 

@@ -119,6 +119,7 @@ impl Failure {
                 ErrorKind::Write(_) | ErrorKind::InsertMany(_) | ErrorKind::BulkWrite(_) => {
                     format!("a write failed with code {}", self.code().unwrap_or(0))
                 }
+                ErrorKind::ConnectionPoolCleared { message, .. } => cause(message).to_owned(),
                 kind => kind.to_string(),
             },
         }
@@ -150,6 +151,16 @@ impl Failure {
                 if matches!(&*error.kind, ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_))
         )
     }
+}
+
+/// What first went wrong, out of the driver's account of why it dropped its connections.
+fn cause(message: &str) -> &str {
+    let first = message
+        .split_once("Kind: ")
+        .map_or(message, |(_, cause)| cause);
+    first
+        .split_once(", labels: ")
+        .map_or(first, |(cause, _)| cause)
 }
 
 /// Takes the number of documents a write command matched or inserted from its reply.

@@ -1,34 +1,31 @@
-//! One lane's handle on the database, and how a lane is taken from whoever had it. The handle owns
-//! one server session, named in the lane's document, so that an heir can end what it left open.
+//! One lane's handle on the database: what its owner loads and commits. It owns one server session,
+//! named in the lane's document, so that an heir can end what it left open.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use mongodb::bson::raw::RawDocumentBuf;
-use mongodb::bson::{Binary, Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Collection};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
+use super::Inner;
 use super::client::bounded;
 use super::documents::{
-    ForwardDocument, HomeDocument, LaneDocument, LedgerDocument, OutboxDocument,
-    ParticipantDocument, SessionDocument, UserDocument, assemble, batch_key, date, forward_key,
-    from_raw, instant, ledger_key,
+    ForwardDocument, HomeDocument, LedgerDocument, OutboxDocument, ParticipantDocument,
+    SessionDocument, UserDocument, assemble, batch_key, date, forward_key, from_raw, instant,
+    ledger_key,
 };
-use super::failure::{Failure, check_write_concern, code};
-use super::indexes::{FORWARDS, LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS, not_ended};
+use super::failure::Failure;
+use super::indexes::{FORWARDS, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS, not_ended};
 use super::statement::{LEDGER_ID, Predecessor, plan};
 use super::transaction::{Transaction, kill};
-use super::{Inner, MongoStore};
 use crate::clock::Clock;
 use crate::domain::{InviteCode, SessionId, Timestamp};
 use crate::record::TopicPartition;
-use crate::store::{
-    Ask, Commit, Error, Found, LanePosition, LaneStore, Loaded, OutboxBatch, Store,
-};
+use crate::store::{Ask, Commit, Error, Found, LanePosition, LaneStore, Loaded, OutboxBatch};
 
 /// The handle of a lane's owner.
 #[derive(Debug)]
@@ -48,134 +45,8 @@ pub struct MongoLane {
     busy: bool,
 }
 
-impl Store for MongoStore {
-    type Lane = MongoLane;
-
-    async fn fence(
-        &self,
-        lane: &TopicPartition,
-        home: Option<i32>,
-    ) -> Result<(Self::Lane, LanePosition), Error> {
-        let unavailable = |failure: Failure| Error::Unavailable {
-            reason: failure.reason(),
-        };
-        let session = match self.inner.parked(lane) {
-            Some(session) => session,
-            None => bounded(
-                self.inner.patience.call,
-                self.inner.client.start_session().causal_consistency(false),
-            )
-            .await
-            .map_err(unavailable)?,
-        };
-        let document = self
-            .inner
-            .raise(lane, &session)
-            .await
-            .map_err(unavailable)?;
-        let position = document
-            .position()
-            .map_err(|malformed| unavailable(malformed.into()))?;
-        let handle = MongoLane {
-            store: Arc::clone(&self.inner),
-            lane: lane.clone(),
-            home,
-            session: Some(session),
-            epoch: position.epoch,
-            batch: position.batch,
-            swept: 0,
-            lost: false,
-            busy: false,
-        };
-        Ok((handle, position))
-    }
-}
-
 impl Inner {
-    /// Raises the lane's epoch with majority. A lock on its document is an open transaction of an
-    /// earlier owner: that owner's session is killed, rather than waited for (60 s by default).
-    async fn raise(
-        &self,
-        lane: &TopicPartition,
-        session: &ClientSession,
-    ) -> Result<LaneDocument, Failure> {
-        let until = Instant::now() + self.patience.fence;
-        let mut wait = self.patience.lock;
-        loop {
-            let failure = match self.raise_once(lane, session, wait).await {
-                Ok(document) => return Ok(document),
-                Err(failure) => failure,
-            };
-            if Instant::now() >= until {
-                return Err(failure);
-            }
-            match failure.code() {
-                Some(code::MAX_TIME_EXPIRED) => {
-                    if let Err(failure) = self.end_previous_owner(lane).await {
-                        tracing::warn!(
-                            %lane,
-                            error = failure.reason(),
-                            "previous owner's session not killed"
-                        );
-                    }
-                }
-                _ => tokio::time::sleep(self.patience.lock.min(until - Instant::now())).await,
-            }
-            wait = (wait * 2).min(self.patience.call / 2);
-        }
-    }
-
-    async fn raise_once(
-        &self,
-        lane: &TopicPartition,
-        session: &ClientSession,
-        wait: std::time::Duration,
-    ) -> Result<LaneDocument, Failure> {
-        let owner = session.id().get("id").cloned().unwrap_or(Bson::Null);
-        let millis = |limit: std::time::Duration| i64::try_from(limit.as_millis()).unwrap_or(0);
-        let raise = self.database.run_command(doc! {
-            "findAndModify": LANES,
-            "query": { "_id": lane.to_string() },
-            "update": {
-                "$inc": { "epoch": 1_i64 },
-                "$set": { "owner": owner },
-                "$setOnInsert": {
-                    "batch": 0_i64,
-                    "next": Bson::Null,
-                    "acked": 0_i64,
-                    "clock": date(Timestamp(0)),
-                    "last": Bson::Null,
-                },
-            },
-            "upsert": true,
-            "new": true,
-            "maxTimeMS": millis(wait),
-            "writeConcern": { "w": "majority", "wtimeout": millis(self.patience.call) },
-        });
-        let reply = bounded(self.patience.call, raise).await?;
-        check_write_concern(&reply)?;
-        let document = reply
-            .get_document("value")
-            .map_err(mongodb::error::Error::custom)?;
-        Ok(from_raw(
-            RawDocumentBuf::try_from(document)
-                .map_err(mongodb::error::Error::from)?
-                .as_bytes(),
-        )?)
-    }
-
-    async fn end_previous_owner(&self, lane: &TopicPartition) -> Result<(), Failure> {
-        let lanes: Collection<LaneDocument> = self.database.collection(LANES);
-        let stored = lanes.find_one(doc! { "_id": lane.to_string() });
-        let stored = bounded(self.patience.cleanup, stored).await?;
-        if let Some(Binary { subtype, bytes }) = stored.and_then(|document| document.owner) {
-            let lsid = doc! { "id": Binary { subtype, bytes } };
-            kill(&self.database, &lsid, self.patience.cleanup).await?;
-        }
-        Ok(())
-    }
-
-    /// Every document of `collection` that `filter` finds, within one call's patience.
+    /// Every document of `collection` that `filter` finds.
     pub(super) async fn find<T: DeserializeOwned + Send + Sync>(
         &self,
         collection: &str,
@@ -183,15 +54,16 @@ impl Inner {
         options: FindOptions,
     ) -> Result<Vec<T>, Failure> {
         let collection: Collection<RawDocumentBuf> = self.database.collection(collection);
-        let all = async {
-            let cursor = collection.find(filter).with_options(options).await?;
-            cursor.try_collect::<Vec<RawDocumentBuf>>().await
-        };
-        let documents = bounded(self.patience.call, all).await?;
-        documents
-            .iter()
-            .map(|document| Ok(from_raw(document.as_bytes())?))
-            .collect()
+        let mut cursor = bounded(
+            self.patience.call,
+            collection.find(filter).with_options(options),
+        )
+        .await?;
+        let mut documents = Vec::new();
+        while let Some(document) = bounded(self.patience.call, cursor.try_next()).await? {
+            documents.push(from_raw(document.as_bytes())?);
+        }
+        Ok(documents)
     }
 
     async fn find_in<T: DeserializeOwned + Send + Sync>(
@@ -215,6 +87,27 @@ impl Inner {
 }
 
 impl MongoLane {
+    /// The handle of whoever raised the epoch to what `position` says, in `session`.
+    pub(super) fn new(
+        store: Arc<Inner>,
+        lane: &TopicPartition,
+        home: Option<i32>,
+        session: ClientSession,
+        position: LanePosition,
+    ) -> Self {
+        Self {
+            store,
+            lane: lane.clone(),
+            home,
+            session: Some(session),
+            epoch: position.epoch,
+            batch: position.batch,
+            swept: 0,
+            lost: false,
+            busy: false,
+        }
+    }
+
     async fn load_now(&self, ask: &Ask) -> Result<Loaded, Failure> {
         let store = &*self.store;
         let ids = ask.ids.iter().map(ledger_key).collect();

@@ -6,6 +6,7 @@ mod client;
 mod clock;
 pub(crate) mod documents;
 mod failure;
+mod fence;
 mod indexes;
 pub mod inspect;
 mod lane;

@@ -3,6 +3,7 @@
 
 mod contract;
 mod faults;
+mod owners;
 mod plans;
 mod reading;
 mod scene;

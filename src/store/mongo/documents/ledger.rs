@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use mongodb::bson::{Binary, DateTime};
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Name, Named, binary, date, fingerprint, instant};
+use super::{Malformed, Name, binary, date, fingerprint, instant, named};
 use crate::domain::{
     Code, CommandResult, InviteCode, MessageId, RejectedUser, Remembered, ResultOrigin, Timestamp,
     UserId,
@@ -13,11 +13,7 @@ use crate::domain::{
 use crate::record::Origin;
 use crate::store::{Forward, ForwardEntry, LedgerEntry};
 
-impl Named for ResultOrigin {
-    const WHAT: &'static str = "a result's origin";
-    const NAMES: &'static [(Self, &'static str)] =
-        &[(Self::Command, "command"), (Self::Match, "match")];
-}
+named!(ResultOrigin, "a result's origin", Command => "command", Match => "match");
 
 /// The `_id` of a judged message: commands and matches have id spaces of their own.
 pub(crate) fn ledger_key(id: &MessageId) -> String {

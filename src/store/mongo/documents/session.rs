@@ -6,62 +6,45 @@ use std::time::Duration;
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Name, Named, date, instant};
+use super::{Malformed, Name, date, instant, named};
 use crate::domain::{
     ConnectionId, EndReason, InviteCode, LeaveReason, Participant, ParticipantStatus, Role,
     Session, SessionId, SessionKind, SessionStatus, TopicId, UserId, Warning,
 };
 use crate::store::StoredSession;
 
-impl Named for SessionKind {
-    const WHAT: &'static str = "a session's type";
-    const NAMES: &'static [(Self, &'static str)] =
-        &[(Self::Public, "public"), (Self::Private, "private")];
-}
-
-impl Named for SessionStatus {
-    const WHAT: &'static str = "a session's status";
-    const NAMES: &'static [(Self, &'static str)] = &[
-        (Self::Waiting, "waiting"),
-        (Self::Active, "active"),
-        (Self::Ended, "ended"),
-    ];
-}
-
-impl Named for EndReason {
-    const WHAT: &'static str = "an end reason";
-    const NAMES: &'static [(Self, &'static str)] = &[
-        (Self::HostEnded, "host_ended"),
-        (Self::AllLeft, "all_left"),
-        (Self::Timeout, "timeout"),
-        (Self::NeverStarted, "never_started"),
-    ];
-}
-
-impl Named for Role {
-    const WHAT: &'static str = "a role";
-    const NAMES: &'static [(Self, &'static str)] =
-        &[(Self::Host, "host"), (Self::Participant, "participant")];
-}
-
-impl Named for ParticipantStatus {
-    const WHAT: &'static str = "a participant's status";
-    const NAMES: &'static [(Self, &'static str)] = &[
-        (Self::Waiting, "waiting"),
-        (Self::Connected, "connected"),
-        (Self::Disconnected, "disconnected"),
-    ];
-}
-
-impl Named for LeaveReason {
-    const WHAT: &'static str = "a leave reason";
-    const NAMES: &'static [(Self, &'static str)] = &[
-        (Self::Left, "left"),
-        (Self::DisconnectTimeout, "disconnect_timeout"),
-        (Self::NoShow, "no_show"),
-        (Self::SessionEnded, "session_ended"),
-    ];
-}
+named!(SessionKind, "a session's type", Public => "public", Private => "private");
+named!(
+    SessionStatus,
+    "a session's status",
+    Waiting => "waiting",
+    Active => "active",
+    Ended => "ended",
+);
+named!(
+    EndReason,
+    "an end reason",
+    HostEnded => "host_ended",
+    AllLeft => "all_left",
+    Timeout => "timeout",
+    NeverStarted => "never_started",
+);
+named!(Role, "a role", Host => "host", Participant => "participant");
+named!(
+    ParticipantStatus,
+    "a participant's status",
+    Waiting => "waiting",
+    Connected => "connected",
+    Disconnected => "disconnected",
+);
+named!(
+    LeaveReason,
+    "a leave reason",
+    Left => "left",
+    DisconnectTimeout => "disconnect_timeout",
+    NoShow => "no_show",
+    SessionEnded => "session_ended",
+);
 
 /// A document of `sessions`; absent values are stored as null (contract 4).
 #[derive(Debug, Serialize, Deserialize)]

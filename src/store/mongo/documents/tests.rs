@@ -27,7 +27,7 @@ fn at() -> impl Strategy<Value = Timestamp> {
 }
 
 fn any_of<T: Named + std::fmt::Debug>() -> impl Strategy<Value = T> {
-    prop::sample::select(T::NAMES).prop_map(|(value, _)| value)
+    prop::sample::select(T::ALL)
 }
 
 fn origin() -> impl Strategy<Value = Origin> {

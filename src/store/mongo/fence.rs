@@ -1,0 +1,140 @@
+//! How a lane is taken from whoever had it: the epoch is raised with majority, after which no older
+//! transaction of the lane can commit, because each of them wrote the lane's document first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::bson::raw::RawDocumentBuf;
+use mongodb::bson::{Binary, Bson, doc};
+use mongodb::{ClientSession, Collection};
+use tokio::time::Instant;
+
+use super::client::bounded;
+use super::documents::{LaneDocument, date, from_raw};
+use super::failure::{Failure, check_write_concern, code};
+use super::indexes::LANES;
+use super::lane::MongoLane;
+use super::transaction::kill;
+use super::{Inner, MongoStore};
+use crate::domain::Timestamp;
+use crate::record::TopicPartition;
+use crate::store::{Error, LanePosition, Store};
+
+impl Store for MongoStore {
+    type Lane = MongoLane;
+
+    async fn fence(
+        &self,
+        lane: &TopicPartition,
+        home: Option<i32>,
+    ) -> Result<(Self::Lane, LanePosition), Error> {
+        let unavailable = |failure: Failure| Error::Unavailable {
+            reason: failure.reason(),
+        };
+        let session = match self.inner.parked(lane) {
+            Some(session) => session,
+            None => bounded(
+                self.inner.patience.call,
+                self.inner.client.start_session().causal_consistency(false),
+            )
+            .await
+            .map_err(unavailable)?,
+        };
+        let raised = self.inner.raise(lane, &session).await;
+        let position = match raised.and_then(|document| Ok(document.position()?)) {
+            Ok(position) => position,
+            Err(failure) => {
+                // An attempt that seemed to fail may have made this session the owner.
+                self.inner.park(lane.clone(), session);
+                return Err(unavailable(failure));
+            }
+        };
+        let handle = MongoLane::new(Arc::clone(&self.inner), lane, home, session, position);
+        Ok((handle, position))
+    }
+}
+
+impl Inner {
+    /// Raises the lane's epoch with majority. A lock on its document is an open transaction of an
+    /// earlier owner: that owner's session is killed, rather than waited for (60 s by default).
+    async fn raise(
+        &self,
+        lane: &TopicPartition,
+        session: &ClientSession,
+    ) -> Result<LaneDocument, Failure> {
+        let until = Instant::now() + self.patience.fence;
+        let mut wait = self.patience.lock;
+        loop {
+            let failure = match self.raise_once(lane, session, wait).await {
+                Ok(document) => return Ok(document),
+                Err(failure) => failure,
+            };
+            if Instant::now() >= until {
+                return Err(failure);
+            }
+            match failure.code() {
+                Some(code::MAX_TIME_EXPIRED) => {
+                    if let Err(failure) = self.end_previous_owner(lane).await {
+                        tracing::warn!(
+                            %lane,
+                            error = failure.reason(),
+                            "previous owner's session not killed"
+                        );
+                    }
+                }
+                _ => tokio::time::sleep(self.patience.lock.min(until - Instant::now())).await,
+            }
+            wait = (wait * 2).min(self.patience.call / 2);
+        }
+    }
+
+    async fn raise_once(
+        &self,
+        lane: &TopicPartition,
+        session: &ClientSession,
+        wait: Duration,
+    ) -> Result<LaneDocument, Failure> {
+        let owner = session.id().get("id").cloned().unwrap_or(Bson::Null);
+        let millis = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(0);
+        let raise = self.database.run_command(doc! {
+            "findAndModify": LANES,
+            "query": { "_id": lane.to_string() },
+            "update": {
+                "$inc": { "epoch": 1_i64 },
+                "$set": { "owner": owner },
+                "$setOnInsert": {
+                    "batch": 0_i64,
+                    "next": Bson::Null,
+                    "acked": 0_i64,
+                    "clock": date(Timestamp(0)),
+                    "last": Bson::Null,
+                },
+            },
+            "upsert": true,
+            "new": true,
+            "maxTimeMS": millis(wait),
+            "writeConcern": { "w": "majority", "wtimeout": millis(self.patience.call) },
+        });
+        let reply = bounded(self.patience.call, raise).await?;
+        check_write_concern(&reply)?;
+        let document = reply
+            .get_document("value")
+            .map_err(mongodb::error::Error::custom)?;
+        Ok(from_raw(
+            RawDocumentBuf::try_from(document)
+                .map_err(mongodb::error::Error::from)?
+                .as_bytes(),
+        )?)
+    }
+
+    async fn end_previous_owner(&self, lane: &TopicPartition) -> Result<(), Failure> {
+        let lanes: Collection<LaneDocument> = self.database.collection(LANES);
+        let stored = lanes.find_one(doc! { "_id": lane.to_string() });
+        let stored = bounded(self.patience.cleanup, stored).await?;
+        if let Some(Binary { subtype, bytes }) = stored.and_then(|document| document.owner) {
+            let lsid = doc! { "id": Binary { subtype, bytes } };
+            kill(&self.database, &lsid, self.patience.cleanup).await?;
+        }
+        Ok(())
+    }
+}
