@@ -13,10 +13,11 @@ use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
 use crate::client::{self, Java};
 use crate::error::{Error, IoContext as _, Result};
+use crate::options::Source;
+use crate::place::Place;
 use crate::port::Port;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
-use crate::services::{Place, Source};
 
 /// Names a running Kafka, `host:port[,host:port]`.
 pub const KAFKA_VARIABLE: &str = "SESSION_WORKER_DEV_KAFKA";
@@ -41,6 +42,18 @@ pub(crate) struct Installation {
     /// A formatted, empty data folder to copy; without it one is formatted, which takes seconds.
     formatted: Option<PathBuf>,
     pub(crate) origin: String,
+}
+
+/// Says what a fetch would lack, before anything is fetched.
+pub(crate) fn check(cache: &Cache) -> Result<()> {
+    if cache.has(PART) {
+        return Ok(());
+    }
+    client::java(KAFKA_VARIABLE)?;
+    if std::env::var_os("KAFKA_HOME").is_none_or(|home| home.is_empty()) {
+        client::maven_program("Kafka", KAFKA_VARIABLE)?;
+    }
+    Ok(())
 }
 
 /// Finds Kafka in `KAFKA_HOME`, in the cache, or fetches it.
