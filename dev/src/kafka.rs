@@ -45,15 +45,21 @@ pub(crate) struct Installation {
 }
 
 /// Says what a fetch would lack, before anything is fetched.
-pub(crate) fn check(cache: &Cache) -> Result<()> {
+pub(crate) fn check(cache: &Cache) -> Vec<Error> {
     if cache.has(PART) {
-        return Ok(());
+        return Vec::new();
     }
-    client::java(KAFKA_VARIABLE)?;
-    if std::env::var_os("KAFKA_HOME").is_none_or(|home| home.is_empty()) {
-        client::maven_program("Kafka", KAFKA_VARIABLE)?;
-    }
-    Ok(())
+    let is_installed = std::env::var_os("KAFKA_HOME").is_some_and(|home| !home.is_empty());
+    let maven = if is_installed {
+        None
+    } else {
+        client::maven_program(KAFKA_VARIABLE).err()
+    };
+    client::java(KAFKA_VARIABLE)
+        .err()
+        .into_iter()
+        .chain(maven)
+        .collect()
 }
 
 /// Finds Kafka in `KAFKA_HOME`, in the cache, or fetches it.

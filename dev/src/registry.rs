@@ -36,13 +36,16 @@ pub(crate) struct Installation {
 }
 
 /// Says what a fetch would lack, before anything is fetched.
-pub(crate) fn check(cache: &Cache) -> Result<()> {
+pub(crate) fn check(cache: &Cache) -> Vec<Error> {
     if cache.has(PART) {
-        return Ok(());
+        return Vec::new();
     }
-    client::java(REGISTRY_VARIABLE)?;
-    client::maven_program("the registry", REGISTRY_VARIABLE)?;
-    Ok(())
+    let maven = client::maven_program(REGISTRY_VARIABLE).err();
+    client::java(REGISTRY_VARIABLE)
+        .err()
+        .into_iter()
+        .chain(maven)
+        .collect()
 }
 
 /// Finds the registry in the cache, or fetches it.

@@ -246,7 +246,7 @@ enum Wanted {
 }
 
 /// Says what a fetch of one part would lack.
-type Check = fn(&Cache) -> Result<()>;
+type Check = fn(&Cache) -> Vec<Error>;
 
 struct Begin<'start> {
     cache: &'start Cache,
@@ -298,11 +298,10 @@ impl Begin<'_> {
     /// Names all that is missing at once, each thing once.
     fn check(&self, parts: [(&Wanted, Check); 3]) -> Result<()> {
         let mut missing = Vec::new();
-        for (wanted, check) in parts {
-            let Wanted::Start(_) = wanted else { continue };
-            let Err(error) = check(self.cache) else {
-                continue;
-            };
+        let asked = parts
+            .iter()
+            .filter(|(wanted, _)| matches!(wanted, Wanted::Start(_)));
+        for error in asked.flat_map(|(_, check)| check(self.cache)) {
             let is_known = missing.iter().any(|known| match (known, &error) {
                 (Error::Missing { what: known, .. }, Error::Missing { what, .. }) => known == what,
                 _ => false,
