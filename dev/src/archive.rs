@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::client::Java;
 use crate::error::{IoContext as _, Result};
+use crate::place::Place;
 use crate::progress::Progress;
 use crate::service::Service;
-use crate::services::Place;
 
 const FILE: &str = "classes.jsa";
 /// Writing takes 3 s of work, much longer on a machine that has other work to do.

@@ -60,6 +60,11 @@ impl Cache {
         part.join(MANIFEST)
     }
 
+    /// Whether a part is there and whole.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        is_whole(&self.folder.join(name))
+    }
+
     /// A folder of the cache, made if need be.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);

@@ -62,12 +62,7 @@ pub(crate) async fn maven(
     variable: &str,
     progress: Progress,
 ) -> Result<()> {
-    let program = find("mvn").ok_or_else(|| Error::Missing {
-        what: format!("Maven (`mvn`), which fetches {what},"),
-        hint: format!(
-            "install it (Debian: `apt-get install maven`; macOS: `brew install maven`), or name a running service with {variable}"
-        ),
-    })?;
+    let program = maven_program(variable)?;
     let waiting = format!("{what} waits for another fetch with Maven…");
     let _lock = cache.lock("maven", &waiting, progress).await?;
     let quiet = ["--batch-mode", "--quiet"].map(OsString::from);
@@ -78,6 +73,16 @@ pub(crate) async fn maven(
         quiet.into_iter().chain(arguments).collect(),
     )
     .await
+}
+
+/// Maven, or how to get it.
+pub(crate) fn maven_program(variable: &str) -> Result<PathBuf> {
+    find("mvn").ok_or_else(|| Error::Missing {
+        what: "Maven (`mvn`)".to_owned(),
+        hint: format!(
+            "install it (Debian: `apt-get install maven`; macOS: `brew install maven`), or name a running service with {variable}"
+        ),
+    })
 }
 
 /// A Java that is new enough.

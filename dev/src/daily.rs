@@ -76,6 +76,9 @@ pub async fn up(cache: &Cache, up: Up, arguments: &[String]) -> anyhow::Result<(
 pub async fn down(cache: &Cache) -> anyhow::Result<()> {
     let folder = RunFolder::of(cache)?;
     if !folder.is_running()? {
+        // A process that was killed leaves its data behind.
+        let _lock = folder.lock().await?;
+        folder.clear()?;
         report("nothing is up");
         return Ok(());
     }

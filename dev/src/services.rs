@@ -1,136 +1,18 @@
 //! A set of services: started in parallel, each in a folder of its own, and ended together. Dropping
 //! the set ends it; if the process dies without dropping anything, the guards end it.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Cache;
-use crate::error::{Error, IoContext as _, Result};
-use crate::guard::{Fate, Spec};
+use crate::error::{Error, Result};
+use crate::options::{Mongo, Options, Ports};
+use crate::place::{Place, Root};
 use crate::port::Port;
-use crate::progress::Progress;
 use crate::service::{Probe, Service};
 use crate::{kafka, mongo, registry};
-
-/// What to start, and how.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Start (or find) a broker.
-    pub kafka: bool,
-    /// Start (or find) a replica set.
-    pub mongo: Mongo,
-    /// Start (or find) a schema registry.
-    pub registry: bool,
-    /// Where the services keep data and logs: a new or empty folder, which stays afterwards. `None`
-    /// is a temporary folder, which goes with the services.
-    pub folder: Option<PathBuf>,
-    /// Where the services listen.
-    pub ports: Ports,
-    /// Whether running services that the environment names will do.
-    pub source: Source,
-    /// Whether MongoDB takes `configureFailPoint` and other test commands.
-    pub fail_points: FailPoints,
-    /// What is shown meanwhile.
-    pub progress: Progress,
-}
-
-impl Default for Options {
-    /// The full set on free ports in a temporary folder, silently.
-    fn default() -> Self {
-        Self {
-            kafka: true,
-            mongo: Mongo::Single,
-            registry: true,
-            folder: None,
-            ports: Ports::Free,
-            source: Source::Any,
-            fail_points: FailPoints::Off,
-            progress: Progress::Silent,
-        }
-    }
-}
-
-impl Options {
-    /// Nothing at all; the start of a set with one service only.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            kafka: false,
-            mongo: Mongo::None,
-            registry: false,
-            ..Self::default()
-        }
-    }
-}
-
-/// How many members the replica set has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mongo {
-    /// No MongoDB.
-    None,
-    /// A replica set of one.
-    Single,
-    /// A replica set of three.
-    Three,
-}
-
-impl Mongo {
-    fn members(self) -> u16 {
-        match self {
-            Self::None => 0,
-            Self::Single => 1,
-            Self::Three => 3,
-        }
-    }
-}
-
-/// Where the services listen, always on 127.0.0.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ports {
-    /// Free ones.
-    Free,
-    /// These, or an error; MongoDB's further members take the ports after the first.
-    Fixed {
-        /// Kafka's port.
-        kafka: u16,
-        /// The port of MongoDB's first member.
-        mongo: u16,
-        /// The registry's port.
-        registry: u16,
-    },
-}
-
-/// Whether running services that the environment names will do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Yes: they come first.
-    Any,
-    /// No: start own ones, which may be killed and frozen.
-    Own,
-}
-
-impl Source {
-    /// The value of a variable that names a running service, where that will do.
-    pub(crate) fn variable(self, name: &str) -> Option<String> {
-        match self {
-            Self::Any => std::env::var(name).ok().filter(|value| !value.is_empty()),
-            Self::Own => None,
-        }
-    }
-}
-
-/// Whether MongoDB takes test commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailPoints {
-    /// As in production.
-    Off,
-    /// With `enableTestCommands=1`.
-    On,
-}
 
 /// One service as it is shown to people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +78,11 @@ impl Services {
         let kafka_ports = begin.kafka_ports().await?;
         let mongo_ports = begin.mongo_ports().await?;
         let registry_ports = begin.registry_ports().await?;
+        begin.check([
+            (&kafka_ports, kafka::check),
+            (&mongo_ports, mongo::check),
+            (&registry_ports, registry::check),
+        ])?;
         let (kafka, mongo, registry) = tokio::try_join!(
             begin.kafka(&kafka_ports),
             begin.mongo(&mongo_ports),
@@ -358,6 +245,9 @@ enum Wanted {
     Start(Vec<Port>),
 }
 
+/// Says what a fetch of one part would lack.
+type Check = fn(&Cache) -> Vec<Error>;
+
 struct Begin<'start> {
     cache: &'start Cache,
     place: &'start Place,
@@ -403,6 +293,28 @@ impl Begin<'_> {
             "--registry-port",
             variable,
         )?]))
+    }
+
+    /// Names all that is missing at once, each thing once.
+    fn check(&self, parts: [(&Wanted, Check); 3]) -> Result<()> {
+        let mut missing = Vec::new();
+        let asked = parts
+            .iter()
+            .filter(|(wanted, _)| matches!(wanted, Wanted::Start(_)));
+        for error in asked.flat_map(|(_, check)| check(self.cache)) {
+            let is_known = missing.iter().any(|known| match (known, &error) {
+                (Error::Missing { what: known, .. }, Error::Missing { what, .. }) => known == what,
+                _ => false,
+            });
+            if !is_known {
+                missing.push(error);
+            }
+        }
+        match missing.len() {
+            0 => Ok(()),
+            1 => Err(missing.remove(0)),
+            _ => Err(Error::Several(missing)),
+        }
     }
 
     fn port(&self, what: &str, index: u16, flag: &str, variable: &str) -> Result<Port> {
@@ -512,105 +424,6 @@ impl Begin<'_> {
             origin: installation.origin,
             own: vec![service],
         }))
-    }
-}
-
-/// The folder of a set, and what becomes of it.
-#[derive(Debug)]
-pub(crate) struct Place {
-    root: Root,
-}
-
-#[derive(Debug)]
-struct Root {
-    folder: PathBuf,
-    fate: Fate,
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        if self.fate == Fate::Remove {
-            // The guards have removed what was in it; a start that failed early leaves more.
-            let _ = crate::cache::remove(&self.folder);
-        }
-    }
-}
-
-impl Place {
-    fn new(folder: Option<PathBuf>) -> Result<Self> {
-        let root = match folder {
-            Some(folder) => {
-                std::fs::create_dir_all(&folder).io("create", &folder)?;
-                let folder = std::path::absolute(&folder).io("find", &folder)?;
-                if folder.read_dir().io("list", &folder)?.next().is_some() {
-                    return Err(Error::Setup {
-                        what: "use the folder for the services' data",
-                        detail: format!("{} is not empty", folder.display()),
-                    });
-                }
-                Root {
-                    folder,
-                    fate: Fate::Keep,
-                }
-            }
-            None => Root {
-                folder: temporary()?,
-                fate: Fate::Remove,
-            },
-        };
-        Ok(Self { root })
-    }
-
-    /// A temporary place of its own.
-    pub(crate) fn temporary() -> Result<Self> {
-        Self::new(None)
-    }
-
-    /// Makes the folder of one service.
-    pub(crate) fn service(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.root.folder.join(name);
-        std::fs::create_dir_all(&folder).io("create", &folder)?;
-        Ok(folder)
-    }
-
-    /// What to run in the folder of one service.
-    pub(crate) fn spec(&self, folder: PathBuf, program: PathBuf, arguments: Vec<OsString>) -> Spec {
-        let grace_seconds = match self.root.fate {
-            Fate::Keep => 10,
-            // There is nothing to save in data that go away.
-            Fate::Remove => 0,
-        };
-        let log = log(&folder);
-        Spec {
-            program,
-            arguments,
-            folder,
-            log,
-            fate: self.root.fate,
-            grace_seconds,
-        }
-    }
-}
-
-fn log(folder: &Path) -> PathBuf {
-    folder.join("service.log")
-}
-
-fn temporary() -> Result<PathBuf> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let parent = std::env::temp_dir();
-    loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("session-worker-dev-{}-{number}", std::process::id());
-        let folder = parent.join(name);
-        match std::fs::create_dir(&folder) {
-            // What an earlier process of this number left behind is not touched.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => {
-                made.io("create", &folder)?;
-                return std::path::absolute(&folder).io("find", &folder);
-            }
-        }
     }
 }
 
