@@ -6,6 +6,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 static QUIET: RwLock<()> = RwLock::const_new(());
 
 /// The replica set's URI; its server allows fail points.
+#[expect(clippy::disallowed_methods, reason = "tests have no settings")]
 pub(crate) fn mongo_uri() -> String {
     std::env::var("SESSION_WORKER_TEST_MONGO_URI").expect("a MongoDB replica set to test on")
 }

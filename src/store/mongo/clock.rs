@@ -114,6 +114,10 @@ impl Clock for MongoClock {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host's time is read only to show how far off it is"
+)]
 async fn read(client: &Client, patience: Duration) -> Result<Reading, Failure> {
     let answer = hello(client, patience).await?;
     let arrived = Instant::now();

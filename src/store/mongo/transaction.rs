@@ -64,6 +64,10 @@ impl Transaction<'_> {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where a batch's transaction begins"
+    )]
     async fn begin(&mut self) -> Result<(), Failure> {
         let majority = WriteConcern::builder()
             .w(Acknowledgment::Majority)

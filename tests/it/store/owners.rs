@@ -14,6 +14,10 @@ use super::scene::{Scene, insist, is_conflict, names, nothing, saving, saving_us
 use crate::services;
 
 /// A transaction of an earlier owner that nobody will ever end, holding its lane and a user.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the transaction of a batch is the store's, this one is nobody's"
+)]
 async fn abandon(stage: &Stage) -> ClientSession {
     let lanes = stage.store.database().collection::<Document>("lanes");
     let users = stage.store.database().collection::<Document>("users");
