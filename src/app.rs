@@ -17,7 +17,7 @@ use crate::jobs::Jobs;
 use crate::kafka::{self, Consumer, Producer};
 use crate::lane::{Bounds, Homes, Lanes, Shared, StatusBoard};
 use crate::settings::Settings;
-use crate::store::mongo::{MongoStore, Options};
+use crate::store::mongo::MongoStore;
 use crate::telemetry::Metrics;
 use crate::wire::{Codec, LookupError, OutputIds, Registry, subjects};
 
@@ -119,7 +119,7 @@ impl Worker {
         let store = connect_store(settings).await?;
         let registry = Arc::new(connect_registry(settings)?);
         let ids = output_ids(settings, &registry).await?;
-        let kafka = kafka_settings(settings);
+        let kafka = settings.kafka.client();
         let topics = settings.topics.clone();
         let partitions = kafka::topics::partition_count(&kafka, &topics.session_command).await?;
         let outputs = [
@@ -187,21 +187,9 @@ impl Worker {
     }
 }
 
-/// What the clients of Kafka need of the settings.
-pub(crate) fn kafka_settings(settings: &Settings) -> kafka::Settings {
-    kafka::Settings {
-        brokers: settings.kafka.brokers.join(","),
-        group_id: settings.kafka.group_id.clone(),
-        properties: settings.kafka.properties.0.clone(),
-    }
-}
-
 /// The database, its indexes made.
 async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
-    let options = Options {
-        max_pool_size: settings.mongo.max_pool_size,
-        ..Options::default()
-    };
+    let options = settings.mongo.options();
     let uri = settings.mongo.uri.expose();
     let store = MongoStore::connect_with(uri, &settings.mongo.database, &options).await?;
     store.ensure_indexes().await?;
@@ -210,12 +198,7 @@ async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
 
 /// A client of the registry.
 fn connect_registry(settings: &Settings) -> anyhow::Result<Registry> {
-    let urls: Vec<String> = settings
-        .registry
-        .urls
-        .iter()
-        .map(|url| url.expose().to_owned())
-        .collect();
+    let urls = settings.registry.exposed_urls();
     Registry::new(&urls).context("registry.urls is not usable")
 }
 

@@ -72,7 +72,6 @@ pub(super) fn jobs<C: Clock>(
             std::future::ready(Ok(()))
         })
     };
-    #[cfg(any())]
     let retention = {
         let (store, shared) = (store.clone(), Arc::clone(shared));
         Periodic::new("retention", RETENTION, move || {
@@ -96,5 +95,5 @@ pub(super) fn jobs<C: Clock>(
             }
         })
     };
-    vec![sweep, growth]
+    vec![sweep, retention, growth]
 }

@@ -9,7 +9,7 @@ use crate::outputs::{self, EventView, ResultView};
 use crate::world::Aftermath;
 
 /// Every broken guarantee, in words; empty is what the contract promises.
-pub fn broken_guarantees(aftermath: &Aftermath) -> Vec<String> {
+pub(crate) fn broken_guarantees(aftermath: &Aftermath) -> Vec<String> {
     let mut broken = Vec::new();
     states(aftermath, &mut broken);
     places(aftermath, &mut broken);

@@ -17,22 +17,22 @@ use tokio::time::Instant;
 
 /// How likely each fault is, in 1,000 calls.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Nothing happened, and the caller knows.
-    pub unavailable: u32,
+    pub(crate) unavailable: u32,
     /// Another writer was in the way.
-    pub conflict: u32,
+    pub(crate) conflict: u32,
     /// The commit happened, its answer was lost.
-    pub lost_answer: u32,
+    pub(crate) lost_answer: u32,
     /// The commit did not happen, and nobody knows.
-    pub lost_request: u32,
+    pub(crate) lost_request: u32,
     /// The caller is frozen before its commit for up to this many milliseconds.
-    pub freeze_ms: u64,
+    pub(crate) freeze_ms: u64,
 }
 
 /// The door to the memory store that one process goes through.
 #[derive(Clone)]
-pub struct SimStore {
+pub(crate) struct SimStore {
     inner: MemoryStore,
     faults: Faults,
     rng: Arc<Mutex<StdRng>>,
@@ -40,7 +40,7 @@ pub struct SimStore {
 
 impl SimStore {
     /// A door with `faults` on `seed`'s schedule.
-    pub fn new(inner: MemoryStore, faults: Faults, seed: u64) -> Self {
+    pub(crate) fn new(inner: MemoryStore, faults: Faults, seed: u64) -> Self {
         Self {
             inner,
             faults,
@@ -69,7 +69,7 @@ impl SimStore {
 }
 
 /// A lane's door.
-pub struct SimLaneStore {
+pub(crate) struct SimLaneStore {
     door: SimStore,
     inner: <MemoryStore as Store>::Lane,
 }
@@ -138,20 +138,20 @@ impl LaneStore for SimLaneStore {
 }
 
 /// The database's clock under paused time: it goes as the simulation's does.
-pub struct SimClock {
+pub(crate) struct SimClock {
     began: Instant,
 }
 
 impl SimClock {
     /// Begins at [`SimClock::EPOCH`].
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
         }
     }
 
     /// A moment in 2026, some minutes before a UTC midnight.
-    pub const EPOCH: i64 = 1_795_391_400_000;
+    pub(crate) const EPOCH: i64 = 1_795_391_400_000;
 }
 
 impl Clock for SimClock {

@@ -17,21 +17,21 @@ use crate::outputs::ResultView;
 const USERS: usize = 9;
 
 /// The senders.
-pub struct Learners {
+pub(crate) struct Learners {
     rng: StdRng,
     sent: Vec<OutRecord>,
     sessions: Vec<String>,
     codes: Vec<String>,
     count: usize,
     /// Every id that was sent as a command or match, with how often.
-    pub ids: std::collections::BTreeMap<String, usize>,
+    pub(crate) ids: std::collections::BTreeMap<String, usize>,
     /// Records that can only become dead letters.
-    pub unreadable: usize,
+    pub(crate) unreadable: usize,
 }
 
 impl Learners {
     /// Senders on `seed`'s schedule.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             rng: StdRng::seed_from_u64(seed),
             sent: Vec::new(),
@@ -44,7 +44,7 @@ impl Learners {
     }
 
     /// Learns codes from results.
-    pub fn learn(&mut self, results: &[ResultView]) {
+    pub(crate) fn learn(&mut self, results: &[ResultView]) {
         for result in results {
             if let Some(code) = &result.invite_code
                 && !self.codes.contains(code)
@@ -55,7 +55,7 @@ impl Learners {
     }
 
     /// The next record to send.
-    pub fn next(&mut self) -> OutRecord {
+    pub(crate) fn next(&mut self) -> OutRecord {
         if !self.sent.is_empty() && self.rng.random_bool(0.1) {
             let again = self.sent.choose(&mut self.rng).expect("not empty").clone();
             return self.resend(again);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 /// The brokers: every topic's partitions.
 #[derive(Clone)]
-pub struct Broker {
+pub(crate) struct Broker {
     logs: Arc<Mutex<BTreeMap<TopicPartition, Vec<Record>>>>,
     partitions: Arc<Mutex<BTreeMap<String, i32>>>,
     /// Counts appends and revocations, so that no reader misses one.
@@ -23,7 +23,7 @@ pub struct Broker {
 
 impl Broker {
     /// No topic yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             logs: Arc::default(),
             partitions: Arc::default(),
@@ -32,12 +32,12 @@ impl Broker {
     }
 
     /// Wakes every reader, for a revocation.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
     /// Makes a topic.
-    pub fn create(&self, topic: &str, partitions: i32) {
+    pub(crate) fn create(&self, topic: &str, partitions: i32) {
         self.partitions
             .lock()
             .expect("broker")
@@ -45,7 +45,7 @@ impl Broker {
     }
 
     /// Appends a record where it names a partition or its key leads.
-    pub fn append(&self, record: &OutRecord) {
+    pub(crate) fn append(&self, record: &OutRecord) {
         let count = self.partitions.lock().expect("broker")[&*record.topic];
         let partition = record
             .partition
@@ -66,7 +66,7 @@ impl Broker {
     }
 
     /// Everything in one partition.
-    pub fn partition(&self, lane: &TopicPartition) -> Vec<Record> {
+    pub(crate) fn partition(&self, lane: &TopicPartition) -> Vec<Record> {
         self.logs
             .lock()
             .expect("broker")
@@ -76,7 +76,7 @@ impl Broker {
     }
 
     /// Everything in a topic, partition by partition.
-    pub fn topic(&self, topic: &str) -> Vec<Record> {
+    pub(crate) fn topic(&self, topic: &str) -> Vec<Record> {
         let logs = self.logs.lock().expect("broker");
         logs.iter()
             .filter(|(lane, _)| &*lane.topic == topic)
@@ -85,14 +85,14 @@ impl Broker {
     }
 
     /// The offset after a partition's last record.
-    pub fn end(&self, lane: &TopicPartition) -> i64 {
+    pub(crate) fn end(&self, lane: &TopicPartition) -> i64 {
         let logs = self.logs.lock().expect("broker");
         i64::try_from(logs.get(lane).map_or(0, Vec::len)).expect("short logs")
     }
 }
 
 /// One partition as a lane reads it.
-pub struct SimLog {
+pub(crate) struct SimLog {
     broker: Broker,
     lane: TopicPartition,
     position: i64,
@@ -101,7 +101,7 @@ pub struct SimLog {
 
 impl SimLog {
     /// Reads `lane` from `from`.
-    pub fn new(
+    pub(crate) fn new(
         broker: Broker,
         lane: TopicPartition,
         from: Option<i64>,
@@ -151,7 +151,7 @@ impl Log for SimLog {
 }
 
 /// One process's producer: when it fails, all its lanes have to send again.
-pub struct SimProducer {
+pub(crate) struct SimProducer {
     inner: Arc<Producer>,
 }
 
@@ -165,7 +165,7 @@ struct Producer {
 
 impl SimProducer {
     /// A producer that fails on `seed`'s schedule.
-    pub fn new(broker: Broker, seed: u64, failures: u32) -> Self {
+    pub(crate) fn new(broker: Broker, seed: u64, failures: u32) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
         let inner = Producer {
             broker,
@@ -179,7 +179,7 @@ impl SimProducer {
     }
 
     /// A lane's way to it.
-    pub fn publisher(&self) -> SimPublisher {
+    pub(crate) fn publisher(&self) -> SimPublisher {
         let seen = AtomicU64::new(self.inner.generation.load(Ordering::Relaxed));
         SimPublisher {
             inner: Arc::clone(&self.inner),
@@ -189,7 +189,7 @@ impl SimProducer {
 }
 
 /// A lane's way to its process's producer.
-pub struct SimPublisher {
+pub(crate) struct SimPublisher {
     inner: Arc<Producer>,
     seen: AtomicU64,
 }

@@ -20,23 +20,23 @@ static RESULT: LazyLock<Schema> = LazyLock::new(|| {
 /// What the checks look at in a result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ResultView {
-    pub command_id: String,
-    pub code: Option<String>,
-    pub session_id: Option<String>,
-    pub invite_code: Option<String>,
-    pub sequence: Option<i64>,
-    pub replayed: bool,
+pub(crate) struct ResultView {
+    pub(crate) command_id: String,
+    pub(crate) code: Option<String>,
+    pub(crate) session_id: Option<String>,
+    pub(crate) invite_code: Option<String>,
+    pub(crate) sequence: Option<i64>,
+    pub(crate) replayed: bool,
 }
 
 /// What the checks look at in an event.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct EventView {
-    pub event_id: String,
-    pub r#type: String,
-    pub session_id: String,
-    pub sequence: i64,
+pub(crate) struct EventView {
+    pub(crate) event_id: String,
+    pub(crate) r#type: String,
+    pub(crate) session_id: String,
+    pub(crate) sequence: i64,
 }
 
 fn schema(text: &str) -> Schema {
@@ -54,12 +54,12 @@ fn read<T: DeserializeOwned>(schema: &Schema, record: &Record) -> T {
 }
 
 /// The results in `records`.
-pub fn results(records: &[Record]) -> Vec<ResultView> {
+pub(crate) fn results(records: &[Record]) -> Vec<ResultView> {
     records.iter().map(|record| read(&RESULT, record)).collect()
 }
 
 /// The events in `records`, by partition, in order.
-pub fn events(records: &[Record]) -> BTreeMap<i32, Vec<(EventView, Vec<u8>)>> {
+pub(crate) fn events(records: &[Record]) -> BTreeMap<i32, Vec<(EventView, Vec<u8>)>> {
     let mut by_partition: BTreeMap<i32, Vec<_>> = BTreeMap::new();
     for record in records {
         let bytes = record.value.clone().expect("outputs have values");

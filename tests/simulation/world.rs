@@ -27,23 +27,23 @@ const PARTITIONS: i32 = 3;
 
 /// What one simulation is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub messages: usize,
-    pub faults: Faults,
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) messages: usize,
+    pub(crate) faults: Faults,
     /// How likely a delivery fails, in 1,000.
-    pub delivery_failures: u32,
+    pub(crate) delivery_failures: u32,
     /// Kills, hand-overs and double owners while messages are sent.
-    pub upheavals: usize,
-    pub bounds: Bounds,
+    pub(crate) upheavals: usize,
+    pub(crate) bounds: Bounds,
 }
 
 /// What is left when everything has come to rest.
-pub struct Aftermath {
-    pub broker: Broker,
-    pub store: MemoryStore,
-    pub learners: Learners,
-    pub topics: TopicNames,
+pub(crate) struct Aftermath {
+    pub(crate) broker: Broker,
+    pub(crate) store: MemoryStore,
+    pub(crate) learners: Learners,
+    pub(crate) topics: TopicNames,
 }
 
 /// A registry that knows what the worker itself writes to its own input: matches on their way home.
@@ -108,7 +108,7 @@ fn rules() -> Rules {
 }
 
 /// Runs a simulation to its end.
-pub fn run(plan: Plan) -> Aftermath {
+pub(crate) fn run(plan: Plan) -> Aftermath {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
