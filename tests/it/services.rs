@@ -1,44 +1,47 @@
 //! Where the real parts are: started once for the whole binary, ended with it. One place, so that tests
-//! do not care who started them.
+//! do not care who started them. Their guards end them when this process is gone, however it goes.
 
-use dev::{FailPoints, Options, Services};
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::LazyLock;
+
+use dev::{FailPoints, Options, Progress, Services};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Fail points and step-downs concern the whole server.
 static QUIET: RwLock<()> = RwLock::const_new(());
 
-static SERVICES: OnceCell<Services> = OnceCell::const_new();
-
-/// The broker, the replica set (its server allows fail points) and the registry that all tests share.
-/// The guards of the services end them when this process is gone, however it goes.
-pub(crate) async fn shared() -> &'static Services {
-    SERVICES
-        .get_or_init(|| async {
-            let options = Options {
-                fail_points: FailPoints::On,
-                ..Options::default()
-            };
-            match Services::start(options).await {
-                Ok(services) => services,
-                Err(error) => panic!("the real parts cannot be started: {error}"),
-            }
-        })
-        .await
-}
+static SERVICES: LazyLock<Services> = LazyLock::new(|| {
+    // A thread and a runtime of their own: the services outlive the runtime of the test that asks first.
+    let start = || {
+        let options = Options {
+            fail_points: FailPoints::On,
+            progress: Progress::Full,
+            ..Options::default()
+        };
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime to start services on");
+        runtime.block_on(Services::start(options))
+    };
+    match std::thread::spawn(start)
+        .join()
+        .expect("starting does not panic")
+    {
+        Ok(services) => services,
+        Err(error) => panic!("the real parts cannot be started: {error}"),
+    }
+});
 
 /// The replica set's URI; its server allows fail points.
-pub(crate) async fn mongo_uri() -> String {
-    shared().await.mongo_uri().to_owned()
+pub(crate) fn mongo_uri() -> String {
+    SERVICES.mongo_uri().to_owned()
 }
 
 /// The broker's address.
-pub(crate) async fn kafka() -> String {
-    shared().await.kafka().to_owned()
+pub(crate) fn kafka() -> String {
+    SERVICES.kafka().to_owned()
 }
 
 /// The registry's base URL.
-pub(crate) async fn registry_url() -> String {
-    shared().await.registry_url().to_owned()
+pub(crate) fn registry_url() -> String {
+    SERVICES.registry_url().to_owned()
 }
 
 /// Holds off tests that disturb the servers.

@@ -24,8 +24,7 @@ pub(super) const ALL: Limit = Limit {
 
 /// Where the broker listens.
 pub(super) fn bootstrap() -> String {
-    std::env::var("SESSION_WORKER_TEST_KAFKA")
-        .expect("SESSION_WORKER_TEST_KAFKA names a broker as host:port")
+    crate::services::kafka()
 }
 
 /// A name that no other test uses, nor this one the next time.
