@@ -64,6 +64,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
 /// How often the limits are asked for while a record exceeds them.
 const SIZES_PAUSE: Duration = Duration::from_secs(2);
+/// How long records may wait for an acknowledgement while brokers are connected; longer than a request
+/// may take (10 s).
+const STALLED: Duration = Duration::from_secs(15);
 /// A generation that lived this long starts the backoff anew.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -198,6 +201,7 @@ async fn supervise(shared: &Arc<Shared>) {
         let stopped = tokio::select! {
             () = shared.stopping.cancelled() => true,
             () = current.failed() => false,
+            () = current.watch(STALLED) => false,
         };
         shared.current.send_replace(None);
         if stopped {

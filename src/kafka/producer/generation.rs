@@ -1,9 +1,9 @@
 //! One life of the producer: from its building to the first record that is not acknowledged. The
 //! verdict over it outlives it, in the receipts.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::kafka::Error;
 use crate::kafka::health::{self, Statistics, log_client};
 use crate::kafka::settings::SetupError;
+
+/// How often a generation is looked at for progress.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts the acknowledgements of one `send`.
 pub(super) struct Tracker {
@@ -101,6 +104,8 @@ impl Fate {
 
 pub(super) struct Context {
     fate: Arc<Fate>,
+    /// Counts acknowledged records.
+    acknowledged: Arc<AtomicU64>,
     health: Arc<health::State>,
 }
 
@@ -110,6 +115,8 @@ pub(super) struct Generation {
     pub(super) born: Instant,
     producer: ThreadedProducer<Context>,
     fate: Arc<Fate>,
+    acknowledged: Arc<AtomicU64>,
+    health: Arc<health::State>,
 }
 
 impl Generation {
@@ -119,9 +126,11 @@ impl Generation {
         health: Arc<health::State>,
     ) -> Result<Arc<Self>, SetupError> {
         let fate = Arc::new(Fate::default());
+        let acknowledged = Arc::new(AtomicU64::new(0));
         let context = Context {
             fate: Arc::clone(&fate),
-            health,
+            acknowledged: Arc::clone(&acknowledged),
+            health: Arc::clone(&health),
         };
         let producer = ThreadedProducer::from_config_and_context(config, context)?;
         Ok(Arc::new(Self {
@@ -129,6 +138,8 @@ impl Generation {
             born: Instant::now(),
             producer,
             fate,
+            acknowledged,
+            health,
         }))
     }
 
@@ -152,6 +163,27 @@ impl Generation {
 
     pub(super) async fn failed(&self) {
         self.fate.failed().await;
+    }
+
+    /// Fails the generation when brokers are connected and records are on their way, and yet none has
+    /// been acknowledged for `patience`: after a broker was silent for longer than a request may take,
+    /// librdkafka has been seen to wait for ever.
+    pub(super) async fn watch(&self, patience: Duration) {
+        let mut progress = (self.acknowledged.load(Ordering::Relaxed), Instant::now());
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+            let waiting = self.outstanding() > 0 && self.health.read().brokers_up;
+            if !waiting || acknowledged != progress.0 {
+                progress = (acknowledged, Instant::now());
+            } else if progress.1.elapsed() >= patience {
+                self.fate.fail(Failure {
+                    reason: format!("nothing was acknowledged for {patience:?}"),
+                    too_large: false,
+                });
+                return;
+            }
+        }
     }
 
     pub(super) fn failure(&self) -> Failure {
@@ -213,7 +245,10 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, tracker: Arc<Tracker>) {
         match result {
-            Ok(_) => tracker.acknowledge(),
+            Ok(_) => {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                tracker.acknowledge();
+            }
             Err((error, record)) => {
                 let too_large = matches!(
                     error.rdkafka_error_code(),
