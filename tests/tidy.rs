@@ -39,8 +39,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    // Settings hand `kafka` its own struct, so that it alone knows which properties it owns.
-    ("settings", &["domain", "kafka", "record", "telemetry"]),
+    // Each edge takes its own struct and alone knows what it accepts; settings ask it.
+    (
+        "settings",
+        &["domain", "kafka", "record", "store", "telemetry"],
+    ),
     (
         "app",
         &[
