@@ -1,4 +1,4 @@
-# The worker's image: one static-enough binary on distroless. Schemas and topics are compiled in, so
+# The worker's image: one binary on distroless, without a shell. Schemas and topics are compiled in, so
 # nothing but settings comes from outside.
 
 FROM rust:1.95.0-bookworm AS build
@@ -6,6 +6,8 @@ FROM rust:1.95.0-bookworm AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake \
     && rm -rf /var/lib/apt/lists/*
+# Without the components that only people need.
+ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /build
 
 # Dependencies alone, so that a change of the sources does not build them again.

@@ -107,7 +107,7 @@ metrics! {
     REGISTRY_LOOKUPS = "registry_lookups_total", Kind::Counter, ["outcome"],
         "Look-ups of a subject's writer schemas at the registry: answered, failed.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
-        "The database's clock minus this host's.";
+        "This host's clock minus the database's; decisions go by the database's.";
     JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],
         "Runs of a periodic job: ok, failed.";
     SCHEDULER_LAST_RUN = "scheduler_last_run_timestamp_seconds", Kind::Gauge, ["job"],
