@@ -105,6 +105,10 @@ pub enum Source {
 
 impl Source {
     /// The value of a variable that names a running service, where that will do.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the services are no part of the worker, whose settings are read in `settings`"
+    )]
     pub(crate) fn variable(self, name: &str) -> Option<String> {
         match self {
             Self::Any => std::env::var(name).ok().filter(|value| !value.is_empty()),

@@ -256,6 +256,10 @@ impl Shared {
 }
 
 /// Drops a generation on a blocking thread, once no `send` holds it any more.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a blocking thread; the last `send` lets go within milliseconds and tells nobody"
+)]
 async fn retire(generation: Arc<Generation>) {
     let closing = tokio::task::spawn_blocking(move || {
         while Arc::strong_count(&generation) > 1 {

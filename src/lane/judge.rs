@@ -69,7 +69,7 @@ pub(super) struct Plan {
     pub(super) results: Vec<Option<Code>>,
     /// The events, for the metrics: kind and, of a timer's, how late it fired in milliseconds.
     pub(super) events: Vec<(EventKind, Option<i64>)>,
-    /// Sessions whose deadlines make the rules panic: parked until somebody looks.
+    /// Sessions whose deadlines make the rules panic: parked until the next sweep.
     pub(super) parked: Vec<SessionId>,
     pub(super) dead_letters: Vec<DeadLetterReason>,
     pub(super) hops_exceeded: u64,

@@ -158,7 +158,7 @@ impl Meter {
         metrics::counter!(names::TIMERS_PARKED).increment(1);
         tracing::error!(
             lane = %self.lane, session_id = %session_id,
-            "a deadline fails and is parked with its session; audit finds it, a restart tries again"
+            "a deadline fails and is parked with its session; audit finds it, the next sweep tries again"
         );
     }
 

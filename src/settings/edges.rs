@@ -9,8 +9,8 @@ use rdkafka::error::KafkaError;
 use super::fault::Problem;
 use super::secret::secret_property;
 use super::{Kafka, Mongo, Registry};
-use crate::kafka::SetupError;
-use crate::{kafka, store};
+use crate::kafka::{self, SetupError};
+use crate::store;
 
 impl Kafka {
     /// What Kafka's clients are made from.

@@ -73,7 +73,7 @@ metrics! {
     BATCH_RECORDS = "batch_records", Kind::Histogram(RECORD_COUNT), [],
         "Input records a transaction.";
     TRANSACTION_SECONDS = "transaction_seconds", Kind::Histogram(STEP), [],
-        "From loading a batch's state to its commit.";
+        "From the beginning of a batch's transaction to its commit, without loading and judging.";
     CONFLICTS = "commit_conflicts_total", Kind::Counter, [],
         "Batches that met another writer and were decided again.";
     BATCH_SPLITS = "batch_splits_total", Kind::Counter, [],
@@ -91,9 +91,9 @@ metrics! {
     TIMER_LATENESS_SECONDS = "timer_lateness_seconds", Kind::Histogram(AGE), [],
         "From a deadline to the decision that fires it.";
     TIMERS_PARKED = "timers_parked_total", Kind::Counter, [],
-        "Sessions whose deadlines make the worker fail and are set aside; `audit` names them.";
+        "Sessions whose deadlines make the worker fail and are set aside until the next sweep; `audit` names them.";
     TIMERS_MISSING = "timers_missing_total", Kind::Counter, [],
-        "Stored deadlines that a sweep did not find in their lane's memory; anything but 0 is a bug.";
+        "Stored deadlines that a sweep did not find in their lane's memory: parked ones, tried again; any other is a bug.";
     POSITION_REPORT_FAILURES = "position_report_failures_total", Kind::Counter, [],
         "Positions that could not be reported to the brokers for lag tools; nothing else rests on them.";
     REBALANCES = "rebalances_total", Kind::Counter, ["kind"],
@@ -107,7 +107,7 @@ metrics! {
     REGISTRY_LOOKUPS = "registry_lookups_total", Kind::Counter, ["outcome"],
         "Look-ups of a subject's writer schemas at the registry: answered, failed.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
-        "The database's clock minus this host's.";
+        "This host's clock minus the database's; decisions go by the database's.";
     JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],
         "Runs of a periodic job: ok, failed.";
     SCHEDULER_LAST_RUN = "scheduler_last_run_timestamp_seconds", Kind::Gauge, ["job"],

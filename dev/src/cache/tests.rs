@@ -1,3 +1,5 @@
+//! The cache, against folders and locks of its own.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

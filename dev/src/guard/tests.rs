@@ -1,3 +1,5 @@
+//! Guards, against real processes: what becomes of a service when its owner ends in any way.
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Instant;
 
@@ -182,6 +184,10 @@ async fn parent_of(pid: u32) -> rustix::process::Pid {
 
 /// Not a test of its own: [`a_killed_owner_takes_its_service_along`] runs it in a process to kill.
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment tells this process that it plays the owner"
+)]
 async fn owner_that_hangs() {
     let Some(folder) = std::env::var_os(OWNER_VARIABLE) else {
         return;

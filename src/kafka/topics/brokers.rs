@@ -85,6 +85,10 @@ pub async fn apply(settings: &Settings, topics: &Topics, plan: &Plan) -> Result<
 
 /// The controller has agreed; each broker hears of it a moment later, and whoever starts right after
 /// an `apply` asks a broker.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a blocking thread that asks the brokers again until they show the change"
+)]
 fn await_visible(client: &Client, runtime: &Handle, changes: &[Change]) {
     let mut names: Vec<String> = changes
         .iter()

@@ -58,7 +58,7 @@ async fn a_second_member_takes_its_share_from_where_the_lanes_say() {
         [Told::Assigned(all.clone()), Told::Revoked(all, false)]
     );
 
-    // The old logs go only now: their end must not silence the new ones (exactly-once P4).
+    // The old logs go only now: their end must not silence the new ones.
     drop(old);
     for (partition, mut log) in (0..4u32).zip(shares.into_values()) {
         write(&topic, i32::try_from(partition).expect("small"), 3000..3100).await;

@@ -28,6 +28,10 @@ pub(super) fn bootstrap() -> String {
 }
 
 /// A name that no other test uses, nor this one the next time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own topics and database need names that nothing derives from"
+)]
 pub(super) fn unique(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::new_v4().simple())
 }
