@@ -6,7 +6,9 @@ mod archive;
 mod cache;
 mod client;
 pub mod daily;
+pub mod demo;
 mod error;
+mod gateway;
 mod guard;
 mod kafka;
 mod mongo;
@@ -17,6 +19,7 @@ mod progress;
 mod registry;
 mod service;
 mod services;
+mod worker;
 
 pub use cache::{CACHE_VARIABLE, Cache};
 pub use error::{Error, Result};
