@@ -12,7 +12,6 @@ use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Map, Value as Json};
@@ -308,9 +307,4 @@ fn assigned(bytes: &[u8], wanted: &str) -> Vec<i32> {
         Some(found)
     };
     read(bytes).unwrap_or_default()
-}
-
-/// The payload of a record; nothing for a tombstone.
-pub(crate) fn payload(record: &OwnedMessage) -> &[u8] {
-    rdkafka::Message::payload(record).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ mod error;
 mod gateway;
 mod guard;
 mod kafka;
+pub mod load;
 mod mongo;
 mod options;
 mod place;

@@ -33,6 +33,15 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure how one worker drains a backlog, its memory and its latency; best with --release
+    Load {
+        /// Commands in the backlog
+        #[arg(long, default_value_t = 50_000)]
+        commands: usize,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +108,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let cache = Cache::of_user()?;
     match command {
         Command::Demo { keep } => return code(dev::demo::run(keep).await?),
+        Command::Load { commands, json } => {
+            dev::load::run(dev::load::Load { commands, json }).await?;
+        }
         Command::Up(arguments) => {
             let again = std::env::args().skip(1).collect::<Vec<_>>();
             daily::up(&cache, arguments.into(), &again).await?;

@@ -18,7 +18,8 @@ use crate::gateway::{self, Topics};
 use crate::worker::{self, Running, Worker};
 use crate::{Options, Progress, Services};
 use ledger::Summary;
-use lines::say;
+pub(crate) use ledger::percentiles;
+pub(crate) use lines::say;
 use stage::Stage;
 
 /// How long learners begin new rounds.
@@ -101,9 +102,7 @@ async fn play(keep: bool, folder: &PathBuf) -> anyhow::Result<bool> {
     let mut first = Some(worker.start("worker-1")?);
     let second = worker.start("worker-2")?;
     say(&format!(
-        "two workers run (pids {} and {}); ready after {:.1} s",
-        pid(first.as_ref()),
-        pid(Some(&second)),
+        "two workers run; ready after {:.1} s",
         began.elapsed().as_secs_f64()
     ));
     say("a hundred learners begin");
@@ -194,14 +193,11 @@ async fn kill(stage: &Arc<Stage>, group: &str, victim: &Running, services: &Serv
         Ok(Ok(partitions)) => partitions,
         Ok(Err(_)) | Err(_) => Vec::new(),
     };
+    let pid = victim.pid().unwrap_or_default();
     victim.kill().await;
     say(&format!(
-        "  * kill -9 of {}, which had partitions {partitions:?} of session-command",
+        "  * kill -9 of {} (pid {pid}), which had partitions {partitions:?} of session-command",
         victim.name()
     ));
     stage.ledger().killed(partitions);
-}
-
-fn pid(running: Option<&Running>) -> u32 {
-    running.and_then(Running::pid).unwrap_or_default()
 }
