@@ -27,6 +27,21 @@ enum Command {
     Down,
     /// Show what runs, its addresses and logs; exit code 1 if nothing does
     Status,
+    /// Run two workers and a hundred simulated learners for about a minute, and check what came of it
+    Demo {
+        /// Stay up afterwards, and print lines to try by hand
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Measure how one worker drains a backlog, its memory and its latency; best with --release
+    Load {
+        /// Commands in the backlog
+        #[arg(long, default_value_t = 50_000)]
+        commands: usize,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -92,19 +107,26 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let cache = Cache::of_user()?;
     match command {
+        Command::Demo { keep } => return code(dev::demo::run(keep).await?),
+        Command::Load { commands, json } => {
+            dev::load::run(dev::load::Load { commands, json }).await?;
+        }
         Command::Up(arguments) => {
             let again = std::env::args().skip(1).collect::<Vec<_>>();
             daily::up(&cache, arguments.into(), &again).await?;
         }
         Command::Down => daily::down(&cache).await?,
         Command::Status => {
-            let running = daily::status(&cache).await?;
-            return Ok(if running {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return code(daily::status(&cache).await?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn code(is_well: bool) -> anyhow::Result<ExitCode> {
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
