@@ -278,6 +278,17 @@ impl Client {
             .any(|(_, result)| result["commandId"] == id)
     }
 
+    /// Waits until one of `ids` is answered.
+    pub(super) async fn any_result(&self, ids: &[String]) {
+        self.until("answer to any command", |outputs| {
+            let mut results = outputs.results.iter();
+            results
+                .any(|(_, result)| ids.iter().any(|id| result["commandId"] == id.as_str()))
+                .then_some(())
+        })
+        .await;
+    }
+
     async fn until<T>(&self, what: &str, mut condition: impl FnMut(&Outputs) -> Option<T>) -> T {
         let began = Instant::now();
         loop {
@@ -299,16 +310,26 @@ impl Client {
     /// events without a gap, in order, in one partition a session, repeats to the byte.
     pub(super) async fn guarantees_hold(&self, commands: &[String]) {
         let wanted: BTreeSet<&str> = commands.iter().map(String::as_str).collect();
-        self.until("answer to every command", |outputs| {
-            let answered: BTreeSet<&str> = outputs
-                .results
-                .iter()
-                .filter_map(|(_, result)| result["commandId"].as_str())
-                .collect();
-            wanted.is_subset(&answered).then_some(())
-        })
+        self.until(
+            "result of every command and the events it tells of",
+            |outputs| {
+                let mut ends: BTreeMap<&str, i64> = BTreeMap::new();
+                for (_, event) in &outputs.events {
+                    let end = ends.entry(event["sessionId"].as_str()?).or_default();
+                    *end = (*end).max(event["sequence"].as_i64()?);
+                }
+                let mut missing = wanted.clone();
+                for (_, result) in &outputs.results {
+                    let told = result["sequence"].as_i64().unwrap_or(0);
+                    let session = result["sessionId"].as_str().unwrap_or("");
+                    if ends.get(session).copied().unwrap_or(0) >= told {
+                        missing.remove(result["commandId"].as_str()?);
+                    }
+                }
+                missing.is_empty().then_some(())
+            },
+        )
         .await;
-        // The events of what was answered are published with it or before.
         let outputs = self.outputs.lock().expect("unpoisoned");
         let mut firsts: BTreeMap<&str, &Value> = BTreeMap::new();
         for (_, result) in &outputs.results {
@@ -453,8 +474,7 @@ pub(super) fn avro_command(id: u32, command: &Value) -> Vec<u8> {
         panic!("a command's body is a union")
     };
     let (index, schema) = named(union, branch);
-    let body = apache_avro::to_value(body)
-        .expect("JSON is a value")
+    let body = avro(body)
         .resolve(schema)
         .expect("the body fits its branch");
     let datum = Avro::Record(vec![
@@ -475,11 +495,28 @@ pub(super) fn avro_command(id: u32, command: &Value) -> Vec<u8> {
 
 /// A match's JSON in Avro.
 pub(super) fn avro_match(id: u32, found: &Value) -> Vec<u8> {
-    let datum = apache_avro::to_value(found)
-        .expect("JSON is a value")
+    let datum = avro(found)
         .resolve(&MATCH)
         .expect("the match fits its schema");
     framed(id, &MATCH, datum)
+}
+
+fn avro(json: &Value) -> Avro {
+    match json {
+        Value::Null => Avro::Null,
+        Value::Bool(value) => Avro::Boolean(*value),
+        Value::Number(number) => Avro::Long(number.as_i64().expect("a whole number")),
+        Value::String(text) => Avro::String(text.clone()),
+        Value::Array(items) => Avro::Array(items.iter().map(avro).collect()),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            Avro::Map(
+                fields
+                    .map(|(key, value)| (key.clone(), avro(value)))
+                    .collect(),
+            )
+        }
+    }
 }
 
 fn named<'union>(union: &'union UnionSchema, branch: &str) -> (u32, &'union Schema) {

@@ -160,14 +160,14 @@ pub(super) struct Ended {
 }
 
 /// A child that does not outlive this process, however this process ends.
-struct Process {
+pub(super) struct Process {
     child: Child,
     watcher: Child,
     log: PathBuf,
 }
 
 impl Process {
-    fn spawn(mut command: Command) -> Self {
+    pub(super) fn spawn(mut command: Command) -> Self {
         let name = format!("session-worker-{}.log", uuid::Uuid::new_v4().simple());
         let log = std::env::temp_dir().join(name);
         let file = File::create(&log).expect("a log is made");

@@ -85,7 +85,7 @@ async fn a_registry_outage_holds_only_what_needs_the_registry() {
     let avro = avro_command(schema, &held);
     client.write("session-command", "held", &avro, &[]).await;
     let mut sent = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..8 {
         let [ann, bob] = ["ann", "bob"].map(unique);
         let found = super::client::found(&[&ann, &bob]);
         let id = text(&found["matchId"]);
@@ -95,6 +95,7 @@ async fn a_registry_outage_holds_only_what_needs_the_registry() {
         sent.push(id);
     }
     worker.readiness(503).await;
+    client.any_result(&sent).await;
     assert!(!client.is_answered(&held_id), "it could not be read yet");
     assert_eq!(client.dead_letters(), 0);
     own.registry_process().thaw().await;

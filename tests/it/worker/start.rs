@@ -1,7 +1,12 @@
 //! Starts that cannot succeed: an exit code, one message that names what is wrong and says what to do,
 //! and never a stack trace (contract 6).
 
-use super::deployment::{Deployment, Ended, Parts};
+use std::process::Command;
+
+use dev::{Mongo, Options, Services, Source};
+
+use super::client::unique;
+use super::deployment::{Deployment, Ended, Parts, Process};
 use crate::services;
 
 #[track_caller]
@@ -89,4 +94,52 @@ async fn contract_6_what_was_not_prepared_is_named_with_the_command_that_prepare
     assert_eq!(registered.code, Some(0), "{}", registered.text);
     let ended = run(&deployment, &[]).await;
     says(&ended, 1, &["session-worker topics apply"]);
+}
+
+/// A server of its own without a replica set, by the program that the real parts use.
+async fn standalone(data: &std::path::Path) -> (Process, String) {
+    let options = Options {
+        mongo: Mongo::Single,
+        source: Source::Own,
+        ..Options::none()
+    };
+    let services = Services::start(options).await.expect("a replica set");
+    let pid = services.member(0).pid().expect("it runs").to_string();
+    let shown = Command::new("ps")
+        .args(["-ww", "-o", "args=", "-p", &pid])
+        .output();
+    let shown = String::from_utf8(shown.expect("ps runs").stdout).expect("text");
+    let program = shown.split_whitespace().next().expect("a program");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let mut command = Command::new(program);
+    command.arg("--dbpath").arg(data).args([
+        "--bind_ip",
+        "127.0.0.1",
+        "--nounixsocket",
+        "--wiredTigerCacheSizeGB",
+        "0.25",
+        "--port",
+        &port.to_string(),
+    ]);
+    let process = Process::spawn(command);
+    services.stop().await;
+    (process, format!("mongodb://127.0.0.1:{port}/"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_4_a_standalone_mongodb_is_refused_with_what_to_do() {
+    let _undisturbed = services::undisturbed().await;
+    let data = std::env::temp_dir().join(unique("session-worker-standalone"));
+    std::fs::create_dir(&data).expect("a folder");
+    let (server, mongo) = standalone(&data).await;
+    let parts = Parts {
+        mongo,
+        ..Parts::shared()
+    };
+    let ended = run(&Deployment::named(parts, &[]), &[]).await;
+    drop(server);
+    std::fs::remove_dir_all(&data).expect("the folder goes");
+    says(&ended, 1, &["standalone", "--replSet", "mongo.uri"]);
 }
