@@ -205,7 +205,7 @@ where
     fn note(&self) {
         let phase = if self.adrift {
             Phase::Adrift
-        } else if self.faults > 0 {
+        } else if self.faults > 0 || self.intake_held_until.is_some() {
             Phase::Held
         } else if self.is_started() {
             Phase::Running

@@ -4,3 +4,4 @@ mod cli;
 mod kafka;
 mod services;
 mod store;
+mod worker;

@@ -1,0 +1,294 @@
+//! A deployment of its own (topics, subjects, a database, a group) on parts that a test chooses, and
+//! workers in it as processes of the real binary.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::services;
+
+/// How long a condition may take to come true; a fault may cost clients many seconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+const TOPICS: [&str; 5] = [
+    "match-found",
+    "session-command",
+    "session-event",
+    "session-command-result",
+    "session-dead-letter",
+];
+
+/// The real parts a deployment runs on.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) kafka: String,
+    pub(super) registry: String,
+    pub(super) mongo: String,
+}
+
+impl Parts {
+    /// Those that all tests share.
+    pub(super) fn shared() -> Self {
+        Self {
+            kafka: services::kafka(),
+            registry: services::registry_url(),
+            mongo: services::mongo_uri(),
+        }
+    }
+}
+
+/// What no other test has.
+#[derive(Clone, Debug)]
+pub(super) struct Deployment {
+    pub(super) name: String,
+    pub(super) parts: Parts,
+    settings: Vec<String>,
+}
+
+impl Deployment {
+    /// Names only: nothing is made yet.
+    pub(super) fn named(parts: Parts, settings: &[&str]) -> Self {
+        Self {
+            name: uuid::Uuid::new_v4().simple().to_string(),
+            parts,
+            settings: settings.iter().map(|&text| text.to_owned()).collect(),
+        }
+    }
+
+    /// With topics and schemas, ready to be run.
+    pub(super) async fn prepared(parts: Parts, settings: &[&str]) -> Self {
+        let deployment = Self::named(parts, settings);
+        for arguments in [["topics", "apply"], ["schemas", "register"]] {
+            let ended = deployment.run(&arguments, &[]).await;
+            assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        }
+        deployment
+    }
+
+    /// The same names on other parts.
+    pub(super) fn on(&self, parts: Parts) -> Self {
+        Self {
+            parts,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn topic(&self, topic: &str) -> String {
+        format!("{topic}-{}", self.name)
+    }
+
+    fn command(&self, arguments: &[&str], settings: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_session-worker"));
+        // Only what a test says counts, not what the developer has set.
+        command.env_clear().env("RUST_LOG", "info").args(arguments);
+        let topics = TOPICS.map(|topic| format!("topics.{topic}={}", self.topic(topic)));
+        let parts = [
+            format!("kafka.brokers={}", self.parts.kafka),
+            format!("kafka.groupId=worker-{}", self.name),
+            format!("registry.urls={}", self.parts.registry),
+            format!("mongo.uri={}", self.parts.mongo),
+            format!("mongo.database=worker_{}", self.name),
+        ];
+        let given = settings.iter().map(|&setting| setting.to_owned());
+        let all = topics.into_iter().chain(parts);
+        for setting in all.chain(self.settings.iter().cloned()).chain(given) {
+            command.arg("--set").arg(setting);
+        }
+        command
+    }
+
+    /// Runs a command of the binary to its end; one that does not end in time is killed, and has no
+    /// code.
+    pub(super) async fn run(&self, arguments: &[&str], settings: &[&str]) -> Ended {
+        let mut process = Process::spawn(self.command(arguments, settings));
+        let status = process.ended(PATIENCE).await;
+        Ended {
+            code: status.and_then(|status| status.code()),
+            text: process.output(),
+        }
+    }
+
+    /// Starts a worker and waits until it is ready.
+    pub(super) async fn worker(&self, settings: &[&str]) -> Worker {
+        let worker = self.unready_worker(settings).await;
+        worker.readiness(200).await;
+        worker
+    }
+
+    /// Starts a worker and waits until it listens.
+    pub(super) async fn unready_worker(&self, settings: &[&str]) -> Worker {
+        let mut command = self.command(&["run"], settings);
+        command.args(["--set", "http.listen=127.0.0.1:0"]);
+        let mut process = Process::spawn(command);
+        let began = Instant::now();
+        let address = loop {
+            let output = process.output();
+            if let Some(address) = listening(&output) {
+                break address;
+            }
+            let status = process.child.try_wait().expect("its state is known");
+            assert!(status.is_none(), "the worker ended ({status:?}): {output}");
+            assert!(began.elapsed() < PATIENCE, "no listener: {output}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        Worker { process, address }
+    }
+
+    /// `audit` finds nothing.
+    pub(super) async fn is_sound(&self) {
+        let ended = self.run(&["audit"], &[]).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.text);
+    }
+}
+
+fn listening(output: &str) -> Option<String> {
+    output.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let address = line.get("address")?.as_str()?;
+        (line["message"] == "listening").then(|| address.to_owned())
+    })
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) code: Option<i32>,
+    /// Both streams.
+    pub(super) text: String,
+}
+
+/// A child that does not outlive this process, however this process ends.
+pub(super) struct Process {
+    child: Child,
+    watcher: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub(super) fn spawn(mut command: Command) -> Self {
+        let name = format!("session-worker-{}.log", uuid::Uuid::new_v4().simple());
+        let log = std::env::temp_dir().join(name);
+        let file = File::create(&log).expect("a log is made");
+        let again = file.try_clone().expect("a second handle");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(again)
+            .spawn()
+            .expect("the binary runs");
+        // Its pipe ends with this process.
+        let watcher = Command::new("sh")
+            .args(["-c", "read -r _; kill -KILL \"$0\""])
+            .arg(child.id().to_string())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell runs");
+        Self {
+            child,
+            watcher,
+            log,
+        }
+    }
+
+    fn output(&self) -> String {
+        let mut bytes = Vec::new();
+        File::open(&self.log)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .expect("the log is readable");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// How it ended, if it does within `patience`.
+    async fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        loop {
+            let status = self.child.try_wait().expect("its state is known");
+            if status.is_some() || began.elapsed() > patience {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The watcher first, so that it cannot meet a stranger with the same id.
+        for child in [&mut self.watcher, &mut self.child] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let output = self.output();
+            let lines: Vec<_> = output.lines().collect();
+            let last = &lines[lines.len().saturating_sub(40)..];
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("a worker's last words:\n{}\n", last.join("\n")).as_bytes(),
+            );
+        }
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// A running worker. Dropping it kills it.
+pub(super) struct Worker {
+    process: Process,
+    address: String,
+}
+
+impl Worker {
+    /// As a crash: nothing is drained.
+    pub(super) async fn kill(mut self) {
+        self.process.child.kill().expect("it still ran");
+        let ended = self.process.ended(PATIENCE).await;
+        assert!(ended.is_some(), "a killed process ends");
+    }
+
+    /// SIGTERM; within the 30 s of contract 6 it has exited with 0.
+    pub(super) async fn stop(mut self) {
+        let signalled = Command::new("kill")
+            .args(["-TERM", &self.process.child.id().to_string()])
+            .status();
+        assert!(signalled.expect("kill runs").success());
+        let ended = self.process.ended(Duration::from_secs(30)).await;
+        let code = ended.and_then(|status| status.code());
+        assert_eq!(code, Some(0), "{}", self.process.output());
+    }
+
+    /// Everything it has said.
+    pub(super) fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Waits until `/readyz` answers `status`.
+    pub(super) async fn readiness(&self, status: u16) {
+        let url = format!("http://{}/readyz", self.address);
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        let began = Instant::now();
+        loop {
+            let answer = client.get(&url).send().await;
+            let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", self.output()));
+            if answer.status().as_u16() == status {
+                return;
+            }
+            let last = answer.text().await.unwrap_or_default();
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{url} never answered {status}: {last}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Whether its process still runs.
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.process.child.try_wait(), Ok(None))
+    }
+}

@@ -1,0 +1,11 @@
+//! The worker from outside: the real binary as processes, driven through Kafka, judged by what other
+//! teams can see (topics, `/readyz`, exit codes, `audit`).
+
+mod acceptance;
+mod client;
+mod dead_letters;
+mod deadlines;
+mod deployment;
+mod load;
+mod outages;
+mod start;

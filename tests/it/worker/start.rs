@@ -1,0 +1,145 @@
+//! Starts that cannot succeed: an exit code, one message that names what is wrong and says what to do,
+//! and never a stack trace (contract 6).
+
+use std::process::Command;
+
+use dev::{Mongo, Options, Services, Source};
+
+use super::client::unique;
+use super::deployment::{Deployment, Ended, Parts, Process};
+use crate::services;
+
+#[track_caller]
+fn says(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{}", ended.text);
+    let errors: Vec<&str> = ended
+        .text
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect();
+    assert!(!errors.is_empty(), "{}", ended.text);
+    for word in words {
+        assert!(
+            errors.iter().any(|line| line.contains(word)),
+            "no {word}: {errors:?}"
+        );
+    }
+    for noise in ["panicked", "stack backtrace", "RUST_BACKTRACE"] {
+        assert!(!ended.text.contains(noise), "{}", ended.text);
+    }
+}
+
+async fn run(deployment: &Deployment, settings: &[&str]) -> Ended {
+    let mut all = vec!["http.listen=127.0.0.1:0"];
+    all.extend(settings);
+    deployment.run(&["run"], &all).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_6_bad_settings_end_a_run_with_2() {
+    let nowhere = Parts {
+        kafka: "127.0.0.1:1".to_owned(),
+        registry: "http://127.0.0.1:1".to_owned(),
+        mongo: "mongodb://127.0.0.1:1/?replicaSet=rs0".to_owned(),
+    };
+    let deployment = Deployment::named(nowhere, &[]);
+    for (setting, word) in [
+        ("rules.concurrentLimit=0", "rules.concurrentLimit"),
+        ("rules.sessionTimeout=soon", "rules.sessionTimeout"),
+        ("rules.nosuch=1", "rules.nosuch"),
+        (
+            "kafka.properties.enable.auto.commit=true",
+            "enable.auto.commit",
+        ),
+        ("http.listen=0.0.0.0:0", "http.auth.mode"),
+    ] {
+        let ended = deployment.run(&["run"], &[setting]).await;
+        says(&ended, 2, &[word]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_6_parts_that_do_not_answer_are_named() {
+    let _undisturbed = services::undisturbed().await;
+    let shared = Parts::shared();
+    let prepared = Deployment::prepared(shared.clone(), &[]).await;
+    let with = |parts: Parts| prepared.on(parts);
+    let broker = with(Parts {
+        kafka: "127.0.0.1:1".to_owned(),
+        ..shared.clone()
+    });
+    let registry = with(Parts {
+        registry: "http://127.0.0.1:1".to_owned(),
+        ..shared.clone()
+    });
+    let database = with(Parts {
+        mongo: "mongodb://app:canary@127.0.0.1:1/?replicaSet=rs0".to_owned(),
+        ..shared.clone()
+    });
+    let (broker, registry, database) =
+        tokio::join!(run(&broker, &[]), run(&registry, &[]), run(&database, &[]));
+    says(&broker, 1, &["kafka.brokers"]);
+    says(&registry, 1, &["registry.urls"]);
+    says(&database, 1, &["mongo.uri"]);
+    assert!(!database.text.contains("canary"), "{}", database.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_6_what_was_not_prepared_is_named_with_the_command_that_prepares_it() {
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::named(Parts::shared(), &[]);
+    let ended = run(&deployment, &[]).await;
+    says(&ended, 1, &["session-worker schemas register"]);
+    let registered = deployment.run(&["schemas", "register"], &[]).await;
+    assert_eq!(registered.code, Some(0), "{}", registered.text);
+    let ended = run(&deployment, &[]).await;
+    says(&ended, 1, &["session-worker topics apply"]);
+}
+
+/// A server of its own without a replica set, by the program that the real parts use.
+async fn standalone(data: &std::path::Path) -> (Process, String) {
+    let options = Options {
+        mongo: Mongo::Single,
+        source: Source::Own,
+        ..Options::none()
+    };
+    let services = Services::start(options).await.expect("a replica set");
+    let pid = services.member(0).pid().expect("it runs").to_string();
+    let shown = Command::new("ps")
+        .args(["-ww", "-o", "args=", "-p", &pid])
+        .output();
+    let shown = String::from_utf8(shown.expect("ps runs").stdout).expect("text");
+    let program = shown.split_whitespace().next().expect("a program");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let mut command = Command::new(program);
+    command.arg("--dbpath").arg(data).args([
+        "--bind_ip",
+        "127.0.0.1",
+        "--nounixsocket",
+        "--wiredTigerCacheSizeGB",
+        "0.25",
+        "--port",
+        &port.to_string(),
+    ]);
+    let process = Process::spawn(command);
+    services.stop().await;
+    (process, format!("mongodb://127.0.0.1:{port}/"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contract_4_a_standalone_mongodb_is_refused_with_what_to_do() {
+    let _undisturbed = services::undisturbed().await;
+    let data = std::env::temp_dir().join(unique("session-worker-standalone"));
+    std::fs::create_dir(&data).expect("a folder");
+    let (server, mongo) = standalone(&data).await;
+    let parts = Parts {
+        mongo,
+        ..Parts::shared()
+    };
+    let ended = run(&Deployment::named(parts, &[]), &[]).await;
+    drop(server);
+    std::fs::remove_dir_all(&data).expect("the folder goes");
+    says(&ended, 1, &["standalone", "--replSet", "mongo.uri"]);
+}
