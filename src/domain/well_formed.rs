@@ -183,9 +183,8 @@ fn chosen_session_id(text: &str) -> Result<SessionId, Rejection> {
 }
 
 /// A language tag of BCP 47 shape: letters first, then subtags of 1 to 8 letters and digits. Whether
-/// the language exists is not asked, and the spelling stays the sender's.
-fn language(text: &str) -> Result<String, Rejection> {
-    let tag = text;
+/// the language exists is not asked, and the spelling stays the sender's; only ids are trimmed.
+fn language(tag: &str) -> Result<String, Rejection> {
     let mut subtags = tag.split('-');
     let primary = subtags.next().unwrap_or_default();
     let shaped = (2..=8).contains(&primary.len())
