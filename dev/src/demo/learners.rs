@@ -217,6 +217,13 @@ async fn impatient(stage: &Stage) -> anyhow::Result<()> {
         again["replayed"] == true && again["sessionId"] == first["sessionId"],
         "the second of two equal commands was not answered by the first's result"
     );
+    let session = text(&first, "sessionId").unwrap_or_default();
+    let end = json!({"EndSession": {"sessionId": session}});
+    let other = stage.ask_as(id, "impatient", &session, end).await?;
+    anyhow::ensure!(
+        other["code"] == "command_conflict",
+        "another command under a known id was not refused"
+    );
     Ok(())
 }
 
