@@ -105,6 +105,10 @@ pub enum Source {
 
 impl Source {
     /// The value of a variable that names a running service, where that will do.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which running services to use is no setting of the worker"
+    )]
     pub(crate) fn variable(self, name: &str) -> Option<String> {
         match self {
             Self::Any => std::env::var(name).ok().filter(|value| !value.is_empty()),

@@ -148,7 +148,7 @@ async fn trios(stage: &Stage, index: usize, until: Instant) -> anyhow::Result<()
         drop_out(stage, &users[2], &session).await?;
         pace.pause(1500).await;
         connect(stage, &users[2], &session).await?;
-        for user in users.iter().filter(|_| (index + round) % 2 == 0) {
+        for user in users.iter().filter(|_| (index + round).is_multiple_of(2)) {
             pace.pause(700).await;
             leave(stage, user, &session).await?;
         }

@@ -7,7 +7,7 @@ mod ledger;
 mod lines;
 mod stage;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ async fn show(keep: bool) -> anyhow::Result<bool> {
     outcome
 }
 
-async fn play(keep: bool, folder: &PathBuf) -> anyhow::Result<bool> {
+async fn play(keep: bool, folder: &Path) -> anyhow::Result<bool> {
     say("building the worker…");
     let binary = worker::build().await?;
     let began = Instant::now();
