@@ -79,6 +79,9 @@ pub trait Log: Send + 'static {
     /// As [`Log::records`].
     fn bounds(&mut self) -> impl Future<Output = Result<(i64, i64), Error>> + Send;
 
+    /// The offset after the log's last record, as last heard of; asks nobody.
+    fn high_watermark(&self) -> Option<i64>;
+
     /// Reports the position for lag tools. Never decides anything; failures are only counted.
     fn report(&mut self, next: i64);
 }

@@ -54,7 +54,7 @@ impl Default for Bounds {
             outbox_bytes: 8 << 20,
             timers: 500,
             unacknowledged: 4,
-            cached_sessions: 20_000,
+            cached_sessions: 10_000,
         }
     }
 }

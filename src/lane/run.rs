@@ -213,6 +213,9 @@ where
             Phase::Starting
         };
         self.shared.board.note(&self.name, phase);
+        if let (Some(high), Some(next)) = (self.log.high_watermark(), self.position.next) {
+            self.meter.lag(high - next);
+        }
     }
 
     fn is_held(&self) -> bool {
@@ -300,10 +303,8 @@ where
         };
         match owner.deadlines().await {
             Ok(stored) => {
-                let missing = stored
-                    .iter()
-                    .filter(|(id, at)| self.timers.set(id, Some(*at)))
-                    .count();
+                let adopted = |(id, at): &(SessionId, Timestamp)| self.timers.adopt(id, *at);
+                let missing = stored.iter().map(adopted).filter(|lost| *lost).count();
                 self.meter.swept(missing);
             }
             Err(error) => {
@@ -531,7 +532,7 @@ where
                 (0, []) => self.hold(),
                 (0, [only]) => {
                     self.meter.parked(only);
-                    self.timers.set(only, None);
+                    self.timers.park(only);
                 }
                 (0, several) => {
                     // Timers are refused as a group: look at them one batch each.
@@ -655,6 +656,7 @@ where
         }
         for id in &plan.parked {
             self.meter.parked(id);
+            self.timers.park(id);
         }
         self.meter.judged(plan);
         self.meter.unacknowledged(self.window.len());

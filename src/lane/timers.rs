@@ -2,7 +2,7 @@
 //! rules decide what is due, by the database's clock, so an outdated entry costs a look and no more.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use crate::domain::{SessionId, Timestamp};
 
@@ -11,28 +11,45 @@ use crate::domain::{SessionId, Timestamp};
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Timestamp, SessionId)>>,
     current: HashMap<SessionId, Timestamp>,
+    /// Sessions whose deadlines make the rules fail: set aside until something else changes them.
+    parked: HashSet<SessionId>,
 }
 
 impl Timers {
-    /// Sets the deadline of a session; `None` takes it out. Says whether that changes anything.
-    pub(super) fn set(&mut self, id: &SessionId, deadline: Option<Timestamp>) -> bool {
-        let before = match deadline {
+    /// Sets the deadline of a session; `None` takes it out.
+    pub(super) fn set(&mut self, id: &SessionId, deadline: Option<Timestamp>) {
+        self.parked.remove(id);
+        match deadline {
             Some(at) => {
-                let before = self.current.insert(id.clone(), at);
-                if before != Some(at) {
+                if self.current.insert(id.clone(), at) != Some(at) {
                     self.heap.push(Reverse((at, id.clone())));
                 }
-                before
             }
-            None => self.current.remove(id),
-        };
+            None => {
+                self.current.remove(id);
+            }
+        }
         // Entries that no longer count are dropped when they surface; a rebuild bounds them when
         // sessions end long before their deadlines.
         if self.heap.len() > 1024 && self.heap.len() > 4 * self.current.len() {
             let current = self.current.iter();
             self.heap = current.map(|(id, at)| Reverse((*at, id.clone()))).collect();
         }
-        before != deadline
+    }
+
+    /// Sets a session aside until its deadline is set anew.
+    pub(super) fn park(&mut self, id: &SessionId) {
+        self.set(id, None);
+        self.parked.insert(id.clone());
+    }
+
+    /// Takes in a stored deadline if its session is unknown here; says whether it was.
+    pub(super) fn adopt(&mut self, id: &SessionId, at: Timestamp) -> bool {
+        let unknown = !self.current.contains_key(id) && !self.parked.contains(id);
+        if unknown {
+            self.set(id, Some(at));
+        }
+        unknown
     }
 
     /// The earliest deadline.
@@ -67,6 +84,7 @@ impl Timers {
     pub(super) fn clear(&mut self) {
         self.heap.clear();
         self.current.clear();
+        self.parked.clear();
     }
 }
 
@@ -93,6 +111,20 @@ mod tests {
             [(id("a"), Timestamp(30)), (id("b"), Timestamp(40))]
         );
         assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn a_sweep_takes_in_what_is_unknown_and_leaves_what_is_parked() {
+        let mut timers = Timers::default();
+        timers.set(&id("known"), Some(Timestamp(10)));
+        timers.set(&id("parked"), Some(Timestamp(10)));
+        timers.park(&id("parked"));
+        assert!(!timers.adopt(&id("known"), Timestamp(20)));
+        assert!(!timers.adopt(&id("parked"), Timestamp(20)));
+        assert!(timers.adopt(&id("lost"), Timestamp(20)));
+        assert_eq!(timers.len(), 2);
+        timers.set(&id("parked"), Some(Timestamp(5)));
+        assert_eq!(timers.next(), Some(Timestamp(5)));
     }
 
     #[test]

@@ -147,6 +147,10 @@ impl Log for SimLog {
         Ok((0, self.broker.end(&self.lane)))
     }
 
+    fn high_watermark(&self) -> Option<i64> {
+        Some(self.broker.end(&self.lane))
+    }
+
     fn report(&mut self, _next: i64) {}
 }
 

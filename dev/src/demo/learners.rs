@@ -148,7 +148,7 @@ async fn trios(stage: &Stage, index: usize, until: Instant) -> anyhow::Result<()
         drop_out(stage, &users[2], &session).await?;
         pace.pause(1500).await;
         connect(stage, &users[2], &session).await?;
-        for user in users.iter().filter(|_| (index + round) % 2 == 0) {
+        for user in users.iter().filter(|_| (index + round).is_multiple_of(2)) {
             pace.pause(700).await;
             leave(stage, user, &session).await?;
         }
@@ -216,6 +216,13 @@ async fn impatient(stage: &Stage) -> anyhow::Result<()> {
     anyhow::ensure!(
         again["replayed"] == true && again["sessionId"] == first["sessionId"],
         "the second of two equal commands was not answered by the first's result"
+    );
+    let session = text(&first, "sessionId").unwrap_or_default();
+    let end = json!({"EndSession": {"sessionId": session}});
+    let other = stage.ask_as(id, "impatient", &session, end).await?;
+    anyhow::ensure!(
+        other["code"] == "command_conflict",
+        "another command under a known id was not refused"
     );
     Ok(())
 }

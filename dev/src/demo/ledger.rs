@@ -94,9 +94,11 @@ impl Ledger {
             self.fault(format!("an answer to {origin} {id}, which nobody sent"));
             return;
         };
-        if result["replayed"] == true {
+        let is_conflict = code == "command_conflict" && asked.first.is_some();
+        if result["replayed"] == true || is_conflict {
             asked.replays += 1;
-            *self.codes.entry(format!("{code}, replayed")).or_default() += 1;
+            let note = if is_conflict { "" } else { ", replayed" };
+            *self.codes.entry(format!("{code}{note}")).or_default() += 1;
         } else if let Some(first) = &asked.first {
             // A crash between publishing and noting it repeats the same bytes (contract 3.2).
             if *first == result {
@@ -322,8 +324,8 @@ impl Summary {
                 .as_str()
                 .map_or_else(|| word(&event["actorUserId"]), str::to_owned);
             say(&format!(
-                "  {:>4}  +{seconds:>6.3} s  {:<24} {who:<12} {}",
-                event["sequence"],
+                "  {:>3}  +{seconds:>6.3} s  {:<24} {who:<12} {}",
+                event["sequence"].as_i64().unwrap_or_default(),
                 word(&event["type"]),
                 word(&event["reason"]),
             ));

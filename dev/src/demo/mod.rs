@@ -7,7 +7,7 @@ mod ledger;
 mod lines;
 mod stage;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,9 @@ pub(crate) use lines::say;
 use stage::Stage;
 
 /// How long learners begin new rounds.
-const CROWD_FOR: Duration = Duration::from_secs(26);
+const CROWD_FOR: Duration = Duration::from_secs(32);
 /// When worker 1 is killed, after the learners began.
-const KILL_AFTER: Duration = Duration::from_secs(12);
+const KILL_AFTER: Duration = Duration::from_secs(15);
 /// How long the last sessions may take to end: their time-out, a take-over, and a slow machine.
 const WIND_DOWN: Duration = Duration::from_secs(60);
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ async fn show(keep: bool) -> anyhow::Result<bool> {
     outcome
 }
 
-async fn play(keep: bool, folder: &PathBuf) -> anyhow::Result<bool> {
+async fn play(keep: bool, folder: &Path) -> anyhow::Result<bool> {
     say("building the worker…");
     let binary = worker::build().await?;
     let began = Instant::now();

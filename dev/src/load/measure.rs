@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::backlog::Backlog;
 use crate::demo::{percentiles, say};
-use crate::gateway::{self, Topics};
+use crate::gateway::{self, Codec, Topics};
 use crate::worker::Running;
 
 /// Without any result for so long, a measurement is given up.
@@ -25,9 +25,12 @@ pub(super) struct Drain {
     start_up: Duration,
     /// From the worker's start to the last result.
     whole: Duration,
-    /// From the first result seen to the last.
+    /// From the first decision (its `decidedAt`) to the last result seen; the first results come
+    /// with a whole batch, so that counting from them would flatter the batches.
     took: Duration,
     memory: Memory,
+    /// Results by code.
+    codes: BTreeMap<String, u64>,
 }
 
 /// The worker's resident memory in kilobytes.
@@ -54,6 +57,7 @@ impl Drain {
             "secondsToFirstResult": self.start_up.as_secs_f64(),
             "secondsWithStartUp": self.whole.as_secs_f64(),
             "commandsPerSecond": self.rate(),
+            "results": self.codes,
             "residentKilobytes": {
                 "start": self.memory.start,
                 "quarter": self.memory.quarter,
@@ -81,6 +85,14 @@ impl Drain {
             self.start_up.as_secs_f64(),
             self.whole.as_secs_f64(),
         ));
+        let codes = self
+            .codes
+            .iter()
+            .map(|(code, count)| format!("{code} {count}"));
+        say(&format!(
+            "  results: {}",
+            codes.collect::<Vec<_>>().join(", ")
+        ));
         say(&format!(
             "  resident memory: {} MB at the first result, {} MB at 1/4, {} MB at 3/4, {} MB at the end, peak {} MB",
             mb(start),
@@ -95,23 +107,24 @@ impl Drain {
 /// Waits for a result of every command.
 pub(super) async fn drain(
     brokers: &str,
+    codec: &Codec,
     topics: &Topics,
     commands: usize,
     running: &Running,
 ) -> anyhow::Result<Drain> {
     let began = Instant::now();
     let results = results(brokers, topics).await?;
-    let mut seen = HashSet::with_capacity(commands);
+    let mut seen = HashMap::with_capacity(commands);
     let mut first: Option<Instant> = None;
     let mut last = began;
     let mut memory = Memory::default();
     while seen.len() < commands {
-        let Some(id) = next(&results, running).await? else {
+        let Some((id, value)) = next(&results, running).await? else {
             continue;
         };
         last = Instant::now();
         first.get_or_insert(last);
-        if !seen.insert(id) {
+        if seen.insert(id, value).is_some() {
             continue;
         }
         if seen.len() == 1 {
@@ -124,12 +137,24 @@ pub(super) async fn drain(
     }
     memory.end = resident(running, "VmRSS").unwrap_or_default();
     memory.peak = resident(running, "VmHWM").unwrap_or_default();
+    let ended = gateway::now_millis() - millis(last.elapsed());
     let first = first.unwrap_or(began);
+    // Decoded only now, so that it takes nothing from the worker's time.
+    let mut codes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut decided = ended;
+    for value in seen.values() {
+        let result = codec.result(value)?;
+        let code = result["code"].as_str().unwrap_or("accepted").to_owned();
+        *codes.entry(code).or_default() += 1;
+        decided = decided.min(result["decidedAt"].as_i64().unwrap_or(ended));
+    }
+    let took = u64::try_from(ended - decided).unwrap_or_default().max(1);
     Ok(Drain {
+        codes,
         commands,
         start_up: first - began,
         whole: last - began,
-        took: last - first,
+        took: Duration::from_millis(took),
         memory,
     })
 }
@@ -200,7 +225,7 @@ pub(super) async fn latency(
     let receive = async {
         let mut waited: HashMap<String, u128> = HashMap::with_capacity(wanted.len());
         while waited.len() < wanted.len() {
-            let Some(id) = next(&results, running).await? else {
+            let Some((id, _)) = next(&results, running).await? else {
                 continue;
             };
             let Some(place) = wanted.get(id.as_str()) else {
@@ -236,7 +261,7 @@ async fn warm_up(
     }
     let mut missing: HashSet<&str> = commands.commands().iter().map(|p| p.id.as_str()).collect();
     while !missing.is_empty() {
-        if let Some(id) = next(results, running).await? {
+        if let Some((id, _)) = next(results, running).await? {
             missing.remove(id.as_str());
         }
     }
@@ -249,8 +274,11 @@ async fn results(brokers: &str, topics: &Topics) -> anyhow::Result<StreamConsume
     tokio::task::spawn_blocking(move || gateway::reader(&brokers, &names)).await?
 }
 
-/// The commandId of the next result, which is its key.
-async fn next(results: &StreamConsumer, running: &Running) -> anyhow::Result<Option<String>> {
+/// The next result: its commandId, which is the record's key, and its value.
+async fn next(
+    results: &StreamConsumer,
+    running: &Running,
+) -> anyhow::Result<Option<(String, Vec<u8>)>> {
     let began = Instant::now();
     loop {
         ensure!(
@@ -268,10 +296,9 @@ async fn next(results: &StreamConsumer, running: &Running) -> anyhow::Result<Opt
             // The client tries again by itself.
             Err(_) | Ok(Err(_)) => {}
             Ok(Ok(record)) => {
-                let key = record
-                    .key()
-                    .map(|key| String::from_utf8_lossy(key).into_owned());
-                return Ok(key);
+                let value = record.payload().unwrap_or_default().to_vec();
+                let key = record.key();
+                return Ok(key.map(|key| (String::from_utf8_lossy(key).into_owned(), value)));
             }
         }
     }
@@ -282,4 +309,8 @@ fn resident(running: &Running, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid()?)).ok()?;
     let line = status.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::demo::say;
-use crate::gateway::{self, Topics};
+use crate::gateway::{self, Codec, Topics};
 use crate::worker::{self, Worker};
 use crate::{Options, Progress, Services, Source};
 use backlog::Backlog;
@@ -136,8 +136,9 @@ impl Field<'_> {
             self.load,
             &format!("{name}: {} commands wait; a worker starts", backlog.len()),
         );
+        let codec = Codec::new(self.services.registry_url(), &topics).await?;
         let running = worker.start(name)?;
-        let drain = measure::drain(brokers, &topics, backlog.len(), &running).await?;
+        let drain = measure::drain(brokers, &codec, &topics, backlog.len(), &running).await?;
         running.drain().await;
         tell(
             self.load,

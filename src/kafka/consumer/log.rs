@@ -259,6 +259,10 @@ impl Log for PartitionLog {
         Ok((low, high))
     }
 
+    fn high_watermark(&self) -> Option<i64> {
+        Self::high_watermark(self)
+    }
+
     fn report(&mut self, next: i64) {
         self.partition.reported.store(next, Ordering::Relaxed);
     }
