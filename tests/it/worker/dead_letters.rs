@@ -31,7 +31,8 @@ async fn contract_1_what_can_never_succeed_becomes_a_dead_letter_with_its_reason
     ];
     for (reason, value) in &cases {
         let key = unique(reason);
-        let headers = [("mine", "kept")];
+        // The second is forged, and counts as absent.
+        let headers = [("mine", "kept"), ("sw-forward", "nowhere/0/0/1")];
         client.write("session-command", &key, value, &headers).await;
         let letter = client.dead_letter(&key).await;
         assert_eq!(letter.header("dlq-reason"), Some(*reason));

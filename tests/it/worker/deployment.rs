@@ -180,8 +180,9 @@ impl Process {
             .expect("the binary runs");
         // Its pipe ends with this process.
         let watcher = Command::new("sh")
-            .args(["-c", "read -r _; kill -KILL \"$0\""])
+            .args(["-c", "read -r _; kill -KILL \"$0\"; rm -f \"$1\""])
             .arg(child.id().to_string())
+            .arg(&log)
             .stdin(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

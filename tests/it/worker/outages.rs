@@ -4,7 +4,7 @@
 use dev::{Mongo, Options, Services, Source};
 use serde_json::json;
 
-use super::client::{Client, avro_command, command, schema_id, text, unique};
+use super::client::{Client, avro_match, found, schema_id, text, unique};
 use super::deployment::{Deployment, Parts};
 use crate::services;
 
@@ -70,29 +70,29 @@ async fn a_registry_outage_holds_only_what_needs_the_registry() {
         ..Parts::shared()
     };
     let deployment = Deployment::prepared(parts, &[]).await;
-    let schema = schema_id(&deployment, "session-command").await;
+    let schema = schema_id(&deployment, "match-found").await;
     let client = Client::new(&deployment);
     let worker = deployment.worker(&[]).await;
     own.registry_process().freeze().await;
 
-    // Matches arrive on lanes of their own; the homes of their sessions lie on all lanes of commands.
-    let held = command(
-        &unique("user"),
-        "JoinSession",
-        &json!({"inviteCode": "nosuch"}),
-    );
-    let held_id = text(&held["commandId"]);
-    let avro = avro_command(schema, &held);
-    client.write("session-command", "held", &avro, &[]).await;
+    // The worker does not write matches, so it has not looked their schema up yet.
+    let [ann, bob] = ["ann", "bob"].map(unique);
+    let mut held = found(&[&ann, &bob]);
+    for (name, value) in [("minParticipants", 2), ("maxParticipants", 6)] {
+        held[name] = json!(value);
+    }
+    for name in ["topicId", "topicTitle", "sessionId"] {
+        held[name] = json!(null);
+    }
+    for user in held["participants"].as_array_mut().expect("a list") {
+        user["tier"] = json!("free");
+    }
+    let held_id = text(&held["matchId"]);
+    let avro = avro_match(schema, &held);
+    client.write("match-found", &held_id, &avro, &[]).await;
     let mut sent = Vec::new();
     for _ in 0..8 {
-        let [ann, bob] = ["ann", "bob"].map(unique);
-        let found = super::client::found(&[&ann, &bob]);
-        let id = text(&found["matchId"]);
-        client
-            .write("match-found", &id, found.to_string().as_bytes(), &[])
-            .await;
-        sent.push(id);
+        sent.push(create(&client).await);
     }
     worker.readiness(503).await;
     client.any_result(&sent).await;
