@@ -1,4 +1,8 @@
 //! Tests against the real parts.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests play the outside world: its ids and its clock are their own"
+)]
 
 mod cli;
 mod kafka;
