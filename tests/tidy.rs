@@ -84,10 +84,6 @@ const OF_TESTS: &str = "documents";
 /// The lines a source file may have.
 const MAX_LINES: usize = 700;
 
-/// Files that may be longer, with their own bound: one loop and one judgement, each read from its
-/// beginning to its end, which a cut would only scatter.
-const LONGER: &[(&str, usize)] = &[("src/lane/judge.rs", 800), ("src/lane/run.rs", 800)];
-
 const TOPICS: [&str; 5] = [
     "match-found",
     "session-command",
@@ -293,11 +289,9 @@ fn files_are_named_for_what_they_hold_and_can_be_read_in_one_go() {
         {
             broken.push(format!("{path}: name what it holds"));
         }
-        let longer = LONGER.iter().find(|(name, _)| *name == path);
-        let most = longer.map_or(MAX_LINES, |(_, most)| *most);
         let lines = text.lines().count();
-        if lines > most {
-            broken.push(format!("{path}: {lines} lines, at most {most}"));
+        if lines > MAX_LINES {
+            broken.push(format!("{path}: {lines} lines, at most {MAX_LINES}"));
         }
     }
     none(&broken, "files are named and sized for readers");

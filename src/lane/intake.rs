@@ -1,6 +1,8 @@
 //! Records on their way into a batch: read, decoded, waiting for their turn. An item keeps its record,
 //! so that a batch can be decided again, split or resumed without reading the log once more.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::domain::MessageId;
 use crate::record::{Origin, Record, TopicPartition};
 use crate::wire::{Codec, Decoded, Passthrough, Poison, claimed_forward};
@@ -23,7 +25,12 @@ impl Item {
     /// Decodes `record`, whose writer schema is known. `homeward`: its lane is one that records are
     /// forwarded to.
     pub(super) fn new(record: Record, codec: &Codec, homeward: bool) -> Self {
-        let decoded = codec.decode(&record);
+        // A decoder that fails on hostile bytes must not stop the lane: they can never succeed.
+        let decoded =
+            catch_unwind(AssertUnwindSafe(|| codec.decode(&record))).unwrap_or_else(|_| {
+                let reason = "the decoder failed".to_owned();
+                Err(Poison::Undecodable { reason })
+            });
         let id = decoded.as_ref().ok().map(|decoded| decoded.message.id());
         let passthrough = Passthrough::of(&record);
         let claim = if homeward {

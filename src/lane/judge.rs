@@ -2,19 +2,25 @@
 //! earlier ones did; nothing leaves the batch before it is committed. A message that makes the rules
 //! panic ends as `internal_error`, with a dead letter, and leaves no other trace.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod ask;
+mod plan;
+
+pub(super) use ask::ask;
+pub(super) use plan::{Fate, Plan};
+
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::domain::{
-    Admission, Cause, Code, CommandResult, Context, Decision, EventKind, InviteCode, MessageId,
-    Remembered, Request, Rules, Session, SessionId, State, Timestamp, UserChange, UserId,
-    UserLimits, admit, decide, elapse, refuse_attempts,
+    Admission, Cause, CommandResult, Context, Decision, InviteCode, MessageId, Remembered, Request,
+    Rules, Session, SessionId, State, Timestamp, UserChange, UserId, UserLimits, admit, decide,
+    elapse, refuse_attempts,
 };
 use crate::kafka::record_bytes;
 use crate::record::{Origin, OutRecord, TopicPartition};
 use crate::store::{
-    Ask, Forward, ForwardEntry, Found, LedgerEntry, Loaded, SessionWrite, StoredSession, UserWrite,
+    Forward, ForwardEntry, Found, LedgerEntry, Loaded, SessionWrite, StoredSession, UserWrite,
 };
 use crate::wire::{Codec, DeadLetterReason, Decoded, Passthrough};
 
@@ -40,107 +46,6 @@ pub(super) struct Bench<'a> {
     pub(super) outbox_bytes: usize,
     /// What the broker takes at most in one record of a topic, in bytes.
     pub(super) record_bytes: &'a (dyn Fn(&str) -> usize + Sync),
-}
-
-/// What became of one record, for the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Decided,
-    Replayed,
-    Forwarded,
-    Dropped,
-    DeadLettered,
-}
-
-/// What judging a batch came to: everything that a commit needs, and what to note after it.
-#[derive(Default)]
-pub(super) struct Plan {
-    /// How many items were judged: fewer than offered where the outbox was full.
-    pub(super) taken: usize,
-    /// How many due sessions were looked at, likewise.
-    pub(super) timers_taken: usize,
-    pub(super) outbox: Vec<OutRecord>,
-    pub(super) ledger: Vec<LedgerEntry>,
-    pub(super) forwards: Vec<ForwardEntry>,
-    pub(super) users: Vec<UserWrite>,
-    pub(super) sessions: Vec<SessionWrite>,
-    pub(super) fates: Vec<Fate>,
-    /// The code of every result, `None` for an accepted one.
-    pub(super) results: Vec<Option<Code>>,
-    /// The events, for the metrics: kind and, of a timer's, how late it fired in milliseconds.
-    pub(super) events: Vec<(EventKind, Option<i64>)>,
-    /// Sessions whose deadlines make the rules panic: parked until the next sweep.
-    pub(super) parked: Vec<SessionId>,
-    pub(super) dead_letters: Vec<DeadLetterReason>,
-    pub(super) hops_exceeded: u64,
-    /// Due sessions that were looked at, with their next deadline.
-    pub(super) looked_at: Vec<(SessionId, Option<Timestamp>)>,
-}
-
-/// Names what a batch wants to know, beyond what the cache holds.
-pub(super) fn ask(bench: &Bench<'_>, cache: &Cache, items: &[Item], due: &[SessionId]) -> Ask {
-    let mut ask = Ask::default();
-    let mut seen = Seen::default();
-    for item in items {
-        let (Ok(decoded), Some(id)) = (&item.decoded, &item.id) else {
-            continue;
-        };
-        if seen.ids.insert(id.clone()) {
-            ask.ids.push(id.clone());
-        }
-        if let Some(evidence) = item.claimed_evidence(bench.lane) {
-            ask.forwards.push(evidence);
-        }
-        let admission = guarded(|| {
-            admit(
-                &decoded.message,
-                &decoded.fingerprint,
-                None,
-                bench.now,
-                bench.rules,
-            )
-        });
-        let Ok(Admission::Proceed(request)) = admission else {
-            continue;
-        };
-        for user in request.limited_users() {
-            if seen.users.insert(user.clone()) {
-                ask.users.push(user.clone());
-            }
-        }
-        match &request {
-            Request::Join { invite_code, .. } => {
-                let known = cache
-                    .opens(invite_code)
-                    .is_some_and(|id| cache.contains(id));
-                if !known && seen.codes.insert(invite_code.clone()) {
-                    ask.invite_codes.push(invite_code.clone());
-                }
-            }
-            Request::Create { session_id, .. }
-            | Request::OnSession { session_id, .. }
-            | Request::Match { session_id, .. }
-            | Request::Backfill { session_id, .. } => {
-                if !cache.contains(session_id) && seen.sessions.insert(session_id.clone()) {
-                    ask.sessions.push(session_id.clone());
-                }
-            }
-        }
-    }
-    for session_id in due {
-        if !cache.contains(session_id) && seen.sessions.insert(session_id.clone()) {
-            ask.sessions.push(session_id.clone());
-        }
-    }
-    ask
-}
-
-#[derive(Default)]
-struct Seen {
-    ids: HashSet<MessageId>,
-    users: HashSet<UserId>,
-    codes: HashSet<InviteCode>,
-    sessions: HashSet<SessionId>,
 }
 
 /// Judges due sessions, then items, until the outbox is full.

@@ -2,10 +2,15 @@
 //! partition is revoked. Every failure goes through the disposition table and leaves the lane in one
 //! of the states that the loop looks at; nothing in here decides about sessions.
 
+mod ownership;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
@@ -16,6 +21,7 @@ use crate::domain::{InviteCode, SessionId, Timestamp};
 use crate::kafka::{Limit, Log, Publisher};
 use crate::record::{Record, TopicPartition};
 use crate::store::{Ask, Commit, LanePosition, LaneStore, LastRecord, Loaded, Store};
+use crate::wire::LookupError;
 
 use super::Shared;
 use super::cache::Cache;
@@ -33,8 +39,6 @@ const LOOK: Duration = Duration::from_millis(500);
 const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(250);
 /// How long a stopping lane waits for the broker's acknowledgements.
 const FLUSH: Duration = Duration::from_secs(2);
-/// How often a lane that is adrift looks whether somebody has moved it.
-const ADRIFT_LOOK: Duration = Duration::from_secs(5);
 /// Conflicts in a row before a batch is halved.
 const CONFLICTS_BEFORE_HALVING: u32 = 3;
 /// How much a batch grows after a success.
@@ -97,7 +101,9 @@ pub struct Lane<S: Store, L, P, C> {
     acknowledge_at: Option<Instant>,
 
     /// Read, but its writer schema could not be looked up yet.
-    undecoded: Vec<Record>,
+    undecoded: Arc<Vec<Record>>,
+    /// The look-up that `undecoded` waits for, if one is under way.
+    lookup: Option<BoxFuture<'static, Result<(), LookupError>>>,
     /// Decoded, to be judged.
     items: VecDeque<Item>,
     batch_records: usize,
@@ -151,7 +157,8 @@ where
             window: Window::new(publisher),
             last_published: 0,
             acknowledge_at: None,
-            undecoded: Vec::new(),
+            undecoded: Arc::default(),
+            lookup: None,
             items: VecDeque::new(),
             batch_records: shared.bounds.batch_records.max(1),
             conflicts: 0,
@@ -252,15 +259,18 @@ where
             wake = wake.min(now + Duration::from_millis(millis + 1));
         }
         let intake_held = self.intake_held_until.is_some_and(|until| now < until);
-        let intake =
-            self.is_started() && room && !intake_held && !self.adrift && self.items.is_empty();
+        let intake = self.is_started()
+            && room
+            && !intake_held
+            && !self.adrift
+            && self.items.is_empty()
+            && self.lookup.is_none();
         let limit = Limit {
             records: self.batch_records,
             bytes: self.shared.bounds.batch_bytes,
         };
         if intake && !self.undecoded.is_empty() {
-            let records = std::mem::take(&mut self.undecoded);
-            self.take(records).await;
+            self.look_up().await;
             return None;
         }
         tokio::select! {
@@ -272,6 +282,8 @@ where
                     self.meter.failed("publish", &error, disposition::of_kafka(&error));
                 }
             },
+            outcome = async { self.lookup.as_mut().expect("checked before").await },
+                if self.lookup.is_some() => self.looked_up(outcome),
             records = self.log.records(limit), if intake => match records {
                 Ok(records) => self.take(records).await,
                 Err(error) => {
@@ -342,147 +354,50 @@ where
         if records.is_empty() {
             return;
         }
-        match self.shared.codec.prepare(&records).await {
+        self.undecoded = Arc::new(records);
+        self.look_up().await;
+    }
+
+    /// Looks up the writer schemas of what was read. Known ones are found at once; a slow registry is
+    /// waited for beside timers and publishing, not in front of them.
+    async fn look_up(&mut self) {
+        let codec = Arc::clone(&self.shared.codec);
+        let records = Arc::clone(&self.undecoded);
+        let mut lookup = async move { codec.prepare(&records).await }.boxed();
+        match futures::poll!(&mut lookup) {
+            Poll::Ready(outcome) => {
+                drop(lookup);
+                self.looked_up(outcome);
+            }
+            Poll::Pending => self.lookup = Some(lookup),
+        }
+    }
+
+    fn looked_up(&mut self, outcome: Result<(), LookupError>) {
+        self.lookup = None;
+        match outcome {
             Ok(()) => {
                 self.intake_held_until = None;
                 let homeward = self.home.is_some();
                 let codec = &self.shared.codec;
-                self.items
-                    .extend(records.into_iter().map(|r| Item::new(r, codec, homeward)));
+                let records = Arc::unwrap_or_clone(std::mem::take(&mut self.undecoded));
+                let items = records.into_iter().map(|r| Item::new(r, codec, homeward));
+                self.items.extend(items);
             }
             Err(error) => {
-                self.meter
-                    .failed("look up", &error, disposition::of_lookup(&error));
-                self.undecoded = records;
+                let disposition = disposition::of_lookup(&error);
+                self.meter.failed("look up", &error, disposition);
                 let wait = self.backoff(1);
                 self.intake_held_until = Some(Instant::now() + wait);
             }
         }
     }
 
-    /// Becomes the owner if it is not, loads what a lane has in memory, and compares the position with
-    /// the log. What fails holds the lane and is tried again.
-    async fn start(&mut self) {
-        match self.try_start().await {
-            Ok(()) => {
-                self.faults = 0;
-                self.held_until = None;
-            }
-            Err(StartFault::Store(error)) => {
-                let disposition = disposition::of_store(&error);
-                self.meter.failed("start", &error, disposition);
-                if disposition == Disposition::Restart {
-                    self.owner = None;
-                }
-                self.hold();
-            }
-            Err(StartFault::Kafka(error)) => {
-                self.meter
-                    .failed("start", &error, disposition::of_kafka(&error));
-                self.hold();
-            }
-        }
-    }
-
-    async fn try_start(&mut self) -> Result<(), StartFault> {
-        if self.owner.is_none() {
-            self.become_owner().await?;
-        }
-        if !self.loaded {
-            self.load().await?;
-        }
-        if !self.checked {
-            self.check_position().await?;
-        }
-        Ok(())
-    }
-
-    async fn become_owner(&mut self) -> Result<(), StartFault> {
-        let fenced = self.shared.store.fence(&self.name, self.home).await;
-        let (store, position) = fenced.map_err(StartFault::Store)?;
-        if !self.placed || position.next != self.position.next {
-            // Another owner, or an unknown commit, has moved the lane: what was read ahead goes on
-            // only if it begins where the lane stands.
-            let next = position.next.unwrap_or(i64::MIN);
-            self.items.retain(|item| item.record.offset >= next);
-            self.undecoded.retain(|record| record.offset >= next);
-            let first = self
-                .items
-                .front()
-                .map(|item| &item.record)
-                .or(self.undecoded.first());
-            if !self.placed || first.map(|record| Some(record.offset)) != Some(position.next) {
-                self.items.clear();
-                self.undecoded.clear();
-                let from = position.last.map(|last| last.offset).or(position.next);
-                self.log.seek(from).await.map_err(StartFault::Kafka)?;
-                self.placed = true;
-                self.unverified = position.last;
-            }
-        }
-        self.owner = Some(store);
-        self.position = position;
-        self.loaded = false;
-        self.checked = false;
-        Ok(())
-    }
-
-    async fn load(&mut self) -> Result<(), StartFault> {
-        let owner = self.owner.as_ref().expect("only an owner loads");
-        self.cache.clear();
-        self.timers.clear();
-        self.window.reset(self.position.acked);
-        self.last_published = self.position.acked;
-        self.acknowledge_at = None;
-        for batch in owner
-            .outbox(self.position.acked)
-            .await
-            .map_err(StartFault::Store)?
-        {
-            self.meter.republished(batch.records.len());
-            self.last_published = batch.batch;
-            self.window.push(batch.batch, batch.records);
-        }
-        if self.home.is_some() {
-            for (id, at) in owner.deadlines().await.map_err(StartFault::Store)? {
-                self.timers.set(&id, Some(at));
-            }
-        }
-        self.loaded = true;
-        Ok(())
-    }
-
-    /// Compares the position with the log: outside of it the topic was made again, or records were
-    /// deleted before they were consumed, and going on would lose or invent some.
-    async fn check_position(&mut self) -> Result<(), StartFault> {
-        let (low, high) = self.log.bounds().await.map_err(StartFault::Kafka)?;
-        self.checked = true;
-        let Some(next) = self.position.next else {
-            return Ok(());
-        };
-        if next < low || next > high {
-            self.go_adrift("the position lies outside the log");
-            return Ok(());
-        }
-        if self.unverified.is_some_and(|last| last.offset < low) {
-            // The last record was deleted since: there is nothing to compare with.
-            self.unverified = None;
-            self.log.seek(Some(next)).await.map_err(StartFault::Kafka)?;
-        }
-        self.adrift = false;
-        Ok(())
-    }
-
-    /// Stops loudly. The outbox is still published; the position is looked at again now and then, so
-    /// that `lanes seek` sets the lane going without a restart.
-    fn go_adrift(&mut self, why: &'static str) {
-        if !self.adrift {
-            self.meter.adrift(&self.position, why);
-        }
-        self.adrift = true;
+    /// Forgets what was read ahead of the position.
+    fn forget_intake(&mut self) {
         self.items.clear();
-        self.undecoded.clear();
-        self.look_again_at = Some(Instant::now() + ADRIFT_LOOK);
+        self.undecoded = Arc::default();
+        self.lookup = None;
     }
 
     /// One attempt at one batch.
@@ -710,11 +625,6 @@ where
             }
         }
     }
-}
-
-enum StartFault {
-    Store(crate::store::Error),
-    Kafka(crate::kafka::Error),
 }
 
 /// The partition of `session-command` that a lane is the home of, if any.
