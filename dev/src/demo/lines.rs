@@ -28,18 +28,18 @@ pub(super) fn kept(worker: &Worker, services: &Services, stage: &Stage) {
     say(&format!(
         r#"echo 'me|{{"commandId":"kcat-'$(date +%s%N)'","issuedAt":'$(date +%s%3N)',"userId":"me","command":{{"CreatePrivateSession":{{"targetLanguageCode":"fr","topicTitle":"By hand"}}}}}}' | kcat -P -b {brokers} -t {commands} -K '|'"#
     ));
-    say(
-        "# read the results and the events (Avro, by the registry's schemas), and the dead letters",
-    );
-    say(&format!(
-        "kcat -C -b {brokers} -t {results} -o beginning -e -q -s value=avro -r {registry}"
-    ));
-    say(&format!(
-        "kcat -C -b {brokers} -t {events} -o beginning -e -q -s value=avro -r {registry}"
-    ));
-    say(&format!(
-        r"kcat -C -b {brokers} -t {dead} -o beginning -e -q -f '%k %h\n'"
-    ));
+    say("# read keys, headers and what is text in the results, the events and the dead letters");
+    for topic in [&results, &events, &dead] {
+        say(&format!(
+            r"kcat -C -b {brokers} -t {topic} -o beginning -e -q -f '%k %h %s\n' | tr -cd '[:print:]\n'"
+        ));
+    }
+    say("# the same whole, with a kcat that was built with Avro (Debian's was not)");
+    for topic in [&results, &events] {
+        say(&format!(
+            "kcat -C -b {brokers} -t {topic} -o beginning -e -q -s value=avro -r {registry}"
+        ));
+    }
     say("# the worker's own commands");
     for (key, value) in worker.settings() {
         say(&format!("export {key}='{value}'"));

@@ -9,6 +9,7 @@ mod stage;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -43,24 +44,33 @@ const GROUP: &str = "session-worker";
 
 /// Runs the demo; `false` when a check failed. With `keep` it stays until Ctrl-C.
 pub async fn run(keep: bool) -> anyhow::Result<bool> {
-    let mut interrupts = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
-    let mut terminations = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    let is_played = AtomicBool::new(false);
     tokio::select! {
-        outcome = show(keep) => outcome,
-        _ = interrupts.recv() => { say("interrupted: everything ends"); Ok(keep) }
-        _ = terminations.recv() => { say("interrupted: everything ends"); Ok(keep) }
+        outcome = show(keep, &is_played) => outcome,
+        // Once it stays up, Ctrl-C is its ordinary end and the verdict stands.
+        ended = async {
+            loop {
+                interrupted().await?;
+                if !is_played.load(Ordering::Relaxed) {
+                    return anyhow::Ok(());
+                }
+            }
+        } => {
+            ended?;
+            anyhow::bail!("interrupted")
+        }
     }
 }
 
-async fn show(keep: bool) -> anyhow::Result<bool> {
+async fn show(keep: bool, is_played: &AtomicBool) -> anyhow::Result<bool> {
     let folder = std::env::temp_dir().join(format!("session-worker-demo-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let outcome = play(keep, &folder).await;
+    let outcome = play(keep, &folder, is_played).await;
     say(&format!("the workers' logs are in {}", folder.display()));
     outcome
 }
 
-async fn play(keep: bool, folder: &Path) -> anyhow::Result<bool> {
+async fn play(keep: bool, folder: &Path, is_played: &AtomicBool) -> anyhow::Result<bool> {
     say("building the worker…");
     let binary = worker::build().await?;
     let began = Instant::now();
@@ -169,7 +179,9 @@ async fn play(keep: bool, folder: &Path) -> anyhow::Result<bool> {
             .map(|worker| worker.start("worker-1-again"))
             .transpose()?;
         lines::kept(&worker, &services, &stage);
-        std::future::pending::<()>().await;
+        is_played.store(true, Ordering::Relaxed);
+        interrupted().await?;
+        say("everything ends");
         drop(again);
     }
     say("draining the worker…");
@@ -200,4 +212,15 @@ async fn kill(stage: &Arc<Stage>, group: &str, victim: &Running, services: &Serv
         victim.name()
     ));
     stage.ledger().killed(partitions);
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut interrupts = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+    let mut terminations = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    tokio::select! {
+        _ = interrupts.recv() => {}
+        _ = terminations.recv() => {}
+    }
+    Ok(())
 }
