@@ -91,9 +91,9 @@ metrics! {
     TIMER_LATENESS_SECONDS = "timer_lateness_seconds", Kind::Histogram(AGE), [],
         "From a deadline to the decision that fires it.";
     TIMERS_PARKED = "timers_parked_total", Kind::Counter, [],
-        "Sessions whose deadlines make the worker fail and are set aside until the next sweep; `audit` names them.";
+        "Sessions whose deadlines make the worker fail and are set aside; `audit` names them.";
     TIMERS_MISSING = "timers_missing_total", Kind::Counter, [],
-        "Stored deadlines that a sweep did not find in their lane's memory: parked ones, tried again; any other is a bug.";
+        "Stored deadlines that a sweep did not find in their lane's memory; anything but 0 is a bug.";
     POSITION_REPORT_FAILURES = "position_report_failures_total", Kind::Counter, [],
         "Positions that could not be reported to the brokers for lag tools; nothing else rests on them.";
     REBALANCES = "rebalances_total", Kind::Counter, ["kind"],
