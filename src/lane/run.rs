@@ -262,7 +262,8 @@ where
         let intake = self.is_started()
             && room
             && !intake_held
-            && !self.adrift
+            && self.placed
+            && (!self.adrift || self.unverified.is_some())
             && self.items.is_empty()
             && self.lookup.is_none();
         let limit = Limit {
@@ -348,6 +349,7 @@ where
                 return;
             }
             self.unverified = None;
+            self.adrift = false;
         }
         let next = self.position.next.unwrap_or(i64::MIN);
         records.retain(|record| record.offset >= next);

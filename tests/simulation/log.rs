@@ -65,6 +65,12 @@ impl Broker {
         self.wake();
     }
 
+    /// Deletes a partition's records, as if its topic was made again.
+    pub(crate) fn make_again(&self, lane: &TopicPartition) {
+        self.logs.lock().expect("broker").remove(lane);
+        self.wake();
+    }
+
     /// Everything in one partition.
     pub(crate) fn partition(&self, lane: &TopicPartition) -> Vec<Record> {
         self.logs

@@ -85,3 +85,14 @@ fn a_seed_repeats_itself_to_the_byte() {
     let topic = first.topics.session_event.clone();
     assert_eq!(first.broker.topic(&topic), again.broker.topic(&topic));
 }
+
+/// Design: a topic that was made again stops its lanes loudly, even when it has as many records.
+#[test]
+fn a_lane_whose_topic_was_made_again_stops_and_stays_stopped() {
+    let (before, after) = world::make_topic_again(400);
+    assert_eq!(
+        after.next, before.next,
+        "nothing of the new topic is consumed"
+    );
+    assert_eq!(after.last, before.last);
+}

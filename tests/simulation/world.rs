@@ -11,9 +11,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use session_worker::domain::Rules;
 use session_worker::lane::{Bounds, Fenced, Homes, Lane, Shared, StatusBoard};
-use session_worker::record::{TopicNames, TopicPartition};
-use session_worker::store::Store;
+use session_worker::record::{OutRecord, TopicNames, TopicPartition};
 use session_worker::store::memory::MemoryStore;
+use session_worker::store::{LanePosition, Store};
 use session_worker::wire::{Codec, LookupError, OutputIds, SchemaSource};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -310,4 +310,62 @@ impl World {
             owner.task.await.expect("a lane ends without a panic");
         }
     }
+}
+
+/// Runs a lane on a topic, makes the topic again with other records, and runs the lane on it for a
+/// minute: the lane's position before and after.
+pub(crate) fn make_topic_again(seed: u64) -> (LanePosition, LanePosition) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let plan = Plan {
+            seed,
+            messages: 0,
+            faults: Faults::default(),
+            delivery_failures: 0,
+            upheavals: 0,
+            bounds: Bounds::default(),
+        };
+        let mut world = World::new(plan);
+        let lane = TopicPartition::new(Arc::clone(&world.topics.session_command), 0);
+        let unreadable = |text: &str, count: usize| {
+            (0..count)
+                .map(|n| OutRecord {
+                    topic: Arc::clone(&lane.topic),
+                    partition: Some(0),
+                    key: None,
+                    value: Some(format!("{text} {n}").into_bytes()),
+                    headers: Vec::new(),
+                })
+                .collect::<Vec<_>>()
+        };
+        for record in unreadable("old", 5) {
+            world.broker.append(&record);
+        }
+        for text in ["old", "new"] {
+            if text == "new" {
+                world.broker.make_again(&lane);
+                for record in unreadable("new", 20) {
+                    world.broker.append(&record);
+                }
+            }
+            let owner = world.start(&lane, 0).await;
+            let before = world.store.lanes()[&lane];
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            owner.stop.cancel();
+            owner.task.await.expect("a lane ends without a panic");
+            if text == "new" {
+                return (before, world.store.lanes()[&lane]);
+            }
+            assert_eq!(
+                world.store.lanes()[&lane].next,
+                Some(5),
+                "the old topic is consumed"
+            );
+        }
+        unreachable!("the second round returns")
+    })
 }

@@ -81,9 +81,7 @@ where
                 .or(self.undecoded.first());
             if !self.placed || first.map(|record| Some(record.offset)) != Some(position.next) {
                 self.forget_intake();
-                let from = position.last.map(|last| last.offset).or(position.next);
-                self.log.seek(from).await.map_err(StartFault::Kafka)?;
-                self.placed = true;
+                self.placed = false;
                 self.unverified = position.last;
             }
         }
@@ -123,20 +121,27 @@ where
     /// deleted before they were consumed, and going on would lose or invent some.
     async fn check_position(&mut self) -> Result<(), StartFault> {
         let (low, high) = self.log.bounds().await.map_err(StartFault::Kafka)?;
-        self.checked = true;
-        let Some(next) = self.position.next else {
-            return Ok(());
-        };
-        if next < low || next > high {
+        let next = self.position.next;
+        if next.is_some_and(|next| next < low || next > high) {
             self.go_adrift("the position lies outside the log");
+            self.checked = true;
             return Ok(());
         }
         if self.unverified.is_some_and(|last| last.offset < low) {
             // The last record was deleted since: there is nothing to compare with.
             self.unverified = None;
-            self.log.seek(Some(next)).await.map_err(StartFault::Kafka)?;
+            self.placed = false;
         }
-        self.adrift = false;
+        if !self.placed {
+            let from = self.unverified.map(|last| last.offset).or(next);
+            self.log.seek(from).await.map_err(StartFault::Kafka)?;
+            self.placed = true;
+        }
+        self.checked = true;
+        // A record to be compared comes first: the topic may have been made again with as many records.
+        if self.unverified.is_none() {
+            self.adrift = false;
+        }
         Ok(())
     }
 
@@ -147,6 +152,7 @@ where
             self.meter.adrift(&self.position, why);
         }
         self.adrift = true;
+        self.placed = false;
         self.forget_intake();
         self.look_again_at = Some(Instant::now() + ADRIFT_LOOK);
     }
