@@ -43,3 +43,4 @@ pub use result::{Code, CommandResult, RejectedUser, ResultOrigin};
 pub use rules::{PublicHostMigration, Rules, StartOn};
 pub use session::{EndReason, Session, SessionKind, SessionStatus, Warning};
 pub use time::{Day, Timestamp};
+pub use well_formed::is_language_tag;

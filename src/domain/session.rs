@@ -170,9 +170,7 @@ impl Session {
     /// `endedAt` − `startedAt` in whole seconds, up to `now` while active, 0 if never started
     /// (contract 2, AC7 and AC8).
     pub fn duration_seconds(&self, now: Timestamp) -> i64 {
-        self.started_at.map_or(0, |started_at| {
-            self.ended_at.unwrap_or(now).millis_since(started_at).max(0) / 1000
-        })
+        duration_seconds(self.started_at, self.ended_at, now)
     }
 
     /// The session as an event shows it.
@@ -198,6 +196,23 @@ impl Session {
     pub(super) fn has_seat(&self) -> bool {
         count(self.open_count()) < self.max_participants
     }
+}
+
+impl SessionSnapshot {
+    /// As [`Session::duration_seconds`].
+    pub fn duration_seconds(&self, now: Timestamp) -> i64 {
+        duration_seconds(self.started_at, self.ended_at, now)
+    }
+}
+
+fn duration_seconds(
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    now: Timestamp,
+) -> i64 {
+    started_at.map_or(0, |started_at| {
+        ended_at.unwrap_or(now).millis_since(started_at).max(0) / 1000
+    })
 }
 
 /// A number of participants as the contract counts them; a session never holds more than

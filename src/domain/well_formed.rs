@@ -182,18 +182,22 @@ fn chosen_session_id(text: &str) -> Result<SessionId, Rejection> {
         .ok_or_else(|| invalid("sessionId must be a lower-case hyphenated UUID"))
 }
 
-/// A language tag of BCP 47 shape: letters first, then subtags of 1 to 8 letters and digits. Whether
-/// the language exists is not asked, and the spelling stays the sender's; only ids are trimmed.
-fn language(tag: &str) -> Result<String, Rejection> {
+/// Whether `tag` is of BCP 47 shape: letters first, then subtags of 1 to 8 letters and digits.
+pub fn is_language_tag(tag: &str) -> bool {
     let mut subtags = tag.split('-');
     let primary = subtags.next().unwrap_or_default();
-    let shaped = (2..=8).contains(&primary.len())
+    (2..=8).contains(&primary.len())
         && primary.bytes().all(|b| b.is_ascii_alphabetic())
         && subtags.all(|subtag| {
             (1..=8).contains(&subtag.len()) && subtag.bytes().all(|b| b.is_ascii_alphanumeric())
         })
-        && tag.len() <= MAX_TAG_LENGTH;
-    if shaped {
+        && tag.len() <= MAX_TAG_LENGTH
+}
+
+/// A language tag. Whether the language exists is not asked, and the spelling stays the sender's;
+/// only ids are trimmed.
+fn language(tag: &str) -> Result<String, Rejection> {
+    if is_language_tag(tag) {
         Ok(tag.to_owned())
     } else {
         Err(invalid(

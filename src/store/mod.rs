@@ -3,6 +3,7 @@
 
 pub mod memory;
 pub mod mongo;
+pub mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;

@@ -114,21 +114,27 @@ impl Clock for MongoClock {
     }
 }
 
+/// What time the primary says it is.
+pub(crate) async fn told_time(client: &Client, patience: Duration) -> Result<Timestamp, Failure> {
+    let answer = hello(client, patience).await?;
+    let told = answer
+        .get_datetime("localTime")
+        .map_err(|error| Failure::from(mongodb::error::Error::custom(error.to_string())))?;
+    Ok(Timestamp(told.timestamp_millis()))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the host's time is read only to show how far off it is"
 )]
 async fn read(client: &Client, patience: Duration) -> Result<Reading, Failure> {
-    let answer = hello(client, patience).await?;
+    let database = told_time(client, patience).await?;
     let arrived = Instant::now();
     let host = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let database = answer
-        .get_datetime("localTime")
-        .map_err(|error| Failure::from(mongodb::error::Error::custom(error.to_string())))?;
     Ok(Reading {
-        database: Timestamp(database.timestamp_millis()),
+        database,
         host: Timestamp(0).plus(host),
         arrived,
     })

@@ -5,6 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Database, IndexModel, options::IndexOptions};
 
 use super::client::{ConnectError, Patience, bounded};
+use super::cursor_key;
 use super::failure::{Failure, code};
 
 /// `sessions`
@@ -22,8 +23,11 @@ pub(crate) const OUTBOX: &str = "outbox";
 /// `forwards`
 pub(crate) const FORWARDS: &str = "forwards";
 
+/// `keys`
+pub(crate) const KEYS: &str = "keys";
+
 /// Every collection. They are made beforehand: a transaction that makes one conflicts with others.
-const COLLECTIONS: [&str; 7] = [
+const COLLECTIONS: [&str; 8] = [
     SESSIONS,
     PARTICIPANTS,
     USERS,
@@ -31,6 +35,7 @@ const COLLECTIONS: [&str; 7] = [
     LANES,
     OUTBOX,
     FORWARDS,
+    KEYS,
 ];
 
 /// Codes with which the server says that an index exists with other options or other keys.
@@ -141,7 +146,9 @@ pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(
             _ => unreachable(failure),
         })?;
     }
-    Ok(())
+    cursor_key::ensure(database, patience.call)
+        .await
+        .map_err(unreachable)
 }
 
 /// The indexes that are not there, as `collection.name`.

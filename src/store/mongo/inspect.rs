@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mongodb::ClientSession;
 use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{Document, doc};
 use mongodb::options::FindOptions;
 use serde::Deserialize;
 
 use super::MongoStore;
-use super::client::bounded;
 use super::documents::{
     HomeDocument, LaneDocument, LedgerDocument, Malformed, ParticipantDocument, SessionDocument,
     UserDocument, assemble, from_raw, to_raw,
@@ -18,6 +16,7 @@ use super::documents::{
 use super::failure::Failure;
 use super::indexes::{LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS};
 use super::reader::beyond;
+use super::snapshot::Snapshot;
 use crate::domain::{InviteCode, Session, SessionId, SessionStatus, UserId, UserLimits};
 use crate::store::{Error, LanePosition, LedgerEntry, StoredSession};
 
@@ -160,7 +159,7 @@ impl MongoStore {
     }
 
     async fn sessions_page(&self, which: Which<'_>) -> Result<Page<SessionFound>, Failure> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = self.inner.snapshot().await?;
         let (documents, next) = self.page(&mut snapshot, SESSIONS, which).await?;
         let sessions = self.assembled(&mut snapshot, documents).await?;
 
@@ -214,7 +213,7 @@ impl MongoStore {
 
     async fn code_holders(
         &self,
-        snapshot: &mut ClientSession,
+        snapshot: &mut Snapshot,
         sessions: &[Assembled],
     ) -> Result<HashMap<InviteCode, Vec<SessionId>>, Failure> {
         let sessions = sessions
@@ -243,7 +242,7 @@ impl MongoStore {
     }
 
     async fn participants_page(&self, which: Which<'_>) -> Result<Page<ParticipantFound>, Failure> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = self.inner.snapshot().await?;
         let (documents, next) = self.page(&mut snapshot, PARTICIPANTS, which).await?;
         let owned = documents.iter().map(|(id, raw)| {
             // A document without a readable session belongs to none.
@@ -271,7 +270,7 @@ impl MongoStore {
     }
 
     async fn users_page(&self, which: Which<'_>) -> Result<Page<UserFound>, Failure> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = self.inner.snapshot().await?;
         let (documents, next) = self.page(&mut snapshot, USERS, which).await?;
         let users: Vec<(String, Result<UserLimits, Malformed>)> = documents
             .iter()
@@ -317,7 +316,7 @@ impl MongoStore {
     }
 
     async fn ledger_page(&self, which: Which<'_>) -> Result<Page<LedgerFound>, Failure> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = self.inner.snapshot().await?;
         let (documents, next) = self.page(&mut snapshot, LEDGER, which).await?;
         let entries: Vec<(String, Result<LedgerEntry, Malformed>)> = documents
             .iter()
@@ -352,7 +351,7 @@ impl MongoStore {
     }
 
     async fn lanes(&self) -> Result<Vec<LaneFound>, Failure> {
-        let mut snapshot = self.snapshot().await?;
+        let mut snapshot = self.inner.snapshot().await?;
         let mut lanes: BTreeMap<String, LaneFound> = BTreeMap::new();
         let new = |id: &str| LaneFound {
             id: id.to_owned(),
@@ -388,14 +387,9 @@ impl MongoStore {
         Ok(lanes.into_values().collect())
     }
 
-    async fn snapshot(&self) -> Result<ClientSession, Failure> {
-        let start = self.inner.client.start_session().snapshot(true);
-        bounded(self.inner.patience.call, start).await
-    }
-
     async fn existing_sessions(
         &self,
-        snapshot: &mut ClientSession,
+        snapshot: &mut Snapshot,
         sought: BTreeSet<String>,
     ) -> Result<BTreeSet<String>, Failure> {
         let key = Some(doc! { "_id": 1 });
@@ -409,7 +403,7 @@ impl MongoStore {
     /// Sessions of `documents`, with their participants read.
     async fn assembled(
         &self,
-        snapshot: &mut ClientSession,
+        snapshot: &mut Snapshot,
         documents: Vec<(String, RawDocumentBuf)>,
     ) -> Result<Vec<Assembled>, Failure> {
         let ids = documents.iter().map(|(id, _)| id.clone()).collect();
@@ -436,7 +430,7 @@ impl MongoStore {
 
     async fn page(
         &self,
-        snapshot: &mut ClientSession,
+        snapshot: &mut Snapshot,
         collection: &str,
         which: Which<'_>,
     ) -> Result<(Vec<(String, RawDocumentBuf)>, Option<String>), Failure> {
@@ -453,7 +447,7 @@ impl MongoStore {
 
     async fn find_in(
         &self,
-        snapshot: &mut ClientSession,
+        snapshot: &mut Snapshot,
         collection: &str,
         field: &str,
         values: BTreeSet<String>,
@@ -475,7 +469,7 @@ impl MongoStore {
 
     async fn find(
         &self,
-        snapshot: &mut ClientSession,
+        snapshot: &mut Snapshot,
         collection: &str,
         filter: Document,
         fields: Option<Document>,
@@ -486,9 +480,7 @@ impl MongoStore {
             .projection(fields)
             .limit(limit)
             .build();
-        self.inner
-            .find_at(snapshot, collection, filter, options)
-            .await
+        snapshot.find(collection, filter, options).await
     }
 }
 

@@ -4,6 +4,7 @@
 mod checks;
 mod client;
 mod clock;
+mod cursor_key;
 pub(crate) mod documents;
 mod failure;
 mod fence;
@@ -11,8 +12,10 @@ mod indexes;
 pub mod inspect;
 mod lane;
 mod reader;
+mod snapshot;
 mod statement;
 mod transaction;
+mod views;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +26,7 @@ pub use checks::{Finding, Severity, check};
 pub use client::{ConnectError, Options, Patience};
 pub use clock::MongoClock;
 pub use lane::MongoLane;
+pub use views::MongoViews;
 
 use crate::record::TopicPartition;
 

@@ -3,22 +3,21 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use mongodb::Collection;
 use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::FindOptions;
-use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::client::bounded;
 use super::documents::{
-    ForwardDocument, LaneDocument, LedgerDocument, OutboxDocument, ParticipantDocument,
-    SessionDocument, UserDocument, assemble, batch_key, date, forward_key, from_raw, instant,
-    ledger_key, parse_lane,
+    ForwardDocument, LaneDocument, LedgerDocument, OutboxDocument, UserDocument, batch_key, date,
+    forward_key, instant, ledger_key, parse_lane,
 };
 use super::failure::Failure;
-use super::indexes::{FORWARDS, LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS};
+use super::indexes::{FORWARDS, LANES, LEDGER, OUTBOX, USERS};
+use super::snapshot::Snapshot;
 use super::{Inner, MongoStore};
 use crate::domain::{MessageId, SessionId, Timestamp, UserId};
 use crate::record::TopicPartition;
@@ -180,69 +179,12 @@ impl MongoStore {
 impl Inner {
     /// Sessions with their participants, both as of one moment.
     async fn sessions(&self, filter: Document, limit: u32) -> Result<Vec<StoredSession>, Failure> {
-        let mut session = bounded(
-            self.patience.call,
-            self.client.start_session().snapshot(true),
-        )
-        .await?;
-        let options = FindOptions::builder()
-            .sort(doc! { "_id": 1 })
-            .limit(i64::from(limit))
-            .batch_size(limit)
-            .build();
-        let documents: Vec<SessionDocument<'_>> = self
-            .find_at(&mut session, SESSIONS, filter, options)
-            .await?;
-        let ids: Vec<&str> = documents.iter().map(SessionDocument::id).collect();
-        let of_these = doc! { "sessionId": { "$in": ids } };
-        let options = FindOptions::builder().batch_size(100_000_u32).build();
-        let mut participants: Vec<ParticipantDocument<'_>> = self
-            .find_at(&mut session, PARTICIPANTS, of_these, options)
-            .await?;
-        participants.sort_by(|a, b| a.session_id().cmp(b.session_id()));
-        let mut participants = participants.into_iter().peekable();
-        documents
-            .into_iter()
-            .map(|document| {
-                let mut members = Vec::new();
-                while let Some(member) =
-                    participants.next_if(|member| member.session_id() <= document.id())
-                {
-                    members.push(member);
-                }
-                Ok(assemble(document, members)?)
-            })
-            .collect()
+        self.snapshot().await?.sessions(filter, limit).await
     }
 
-    /// What `filter` finds as of the moment of `session`.
-    pub(super) async fn find_at<T: DeserializeOwned>(
-        &self,
-        session: &mut ClientSession,
-        collection: &str,
-        filter: Document,
-        options: FindOptions,
-    ) -> Result<Vec<T>, Failure> {
-        let collection: Collection<RawDocumentBuf> = self
-            .client
-            .database(self.database.name())
-            .collection(collection);
-        let all = async {
-            let mut cursor = collection
-                .find(filter)
-                .with_options(options)
-                .session(&mut *session)
-                .await?;
-            cursor
-                .stream(session)
-                .try_collect::<Vec<RawDocumentBuf>>()
-                .await
-        };
-        let documents = bounded(self.patience.call, all).await?;
-        documents
-            .iter()
-            .map(|document| Ok(from_raw(document.as_bytes())?))
-            .collect()
+    /// A view of the whole database as of one moment.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, Failure> {
+        Snapshot::begin(&self.client, self.database.name(), self.patience.call).await
     }
 
     async fn page<T: DeserializeOwned + Send + Sync>(

@@ -7,6 +7,7 @@ mod owners;
 mod plans;
 mod reading;
 mod scene;
+mod views;
 
 use session_worker::store::memory::MemoryStore;
 use session_worker::store::mongo::{MongoStore, Options};
