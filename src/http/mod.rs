@@ -1,6 +1,7 @@
 //! The read-only listener (contract 5): probes and metrics. Knows neither Kafka nor MongoDB; what
 //! it answers comes from [`Health`] and the metrics recorder. Errors are RFC 9457 problems.
 
+mod auth;
 mod health;
 mod listener;
 mod probes;
@@ -22,6 +23,7 @@ use axum::routing::get;
 
 use crate::telemetry::Metrics;
 
+pub use auth::{AuthSetupError, Authenticator, Caller};
 pub use health::{Check, Health, Heartbeats};
 pub use listener::{Listener, ListenerError};
 pub use problem::Problem;

@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 `application/problem+json` with a stable `code`; never internals.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -14,6 +14,8 @@ pub struct Problem {
     status: u16,
     code: &'static str,
     detail: String,
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -26,7 +28,14 @@ impl Problem {
             status: status.as_u16(),
             code,
             detail: detail.into(),
+            headers: Vec::new(),
         }
+    }
+
+    /// The same with a header on its answer.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// 404: there is no such path.
@@ -44,6 +53,22 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
+    /// 401: the request does not say who asks, or not so that it can be believed. `challenge` says
+    /// how to (RFC 9110 wants one with every 401).
+    pub fn unauthorized(challenge: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        )
+    }
+
+    /// 503: tokens cannot be checked, since their keys could not be fetched.
+    pub fn keys_unavailable() -> Self {
+        let detail = "the keys that tokens are checked with cannot be fetched; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
     /// 503: the answer took too long.
     pub fn timeout() -> Self {
         let detail = "the answer took too long; try again";
@@ -55,11 +80,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).expect("a struct of texts and numbers is JSON");
-        (
+        let mut answer = (
             status,
             [(header::CONTENT_TYPE, "application/problem+json")],
             body,
         )
-            .into_response()
+            .into_response();
+        answer.headers_mut().extend(self.headers);
+        answer
     }
 }

@@ -106,6 +106,8 @@ metrics! {
         "Duplicates that were answered with the first result.";
     REGISTRY_LOOKUPS = "registry_lookups_total", Kind::Counter, ["outcome"],
         "Look-ups of a subject's writer schemas at the registry: answered, failed.";
+    HTTP_AUTH = "http_auth_total", Kind::Counter, ["outcome"],
+        "Requests that must say who asks: known, anonymous, refused, malformed, keys_unavailable.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
         "This host's clock minus the database's; decisions go by the database's.";
     JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],
