@@ -17,7 +17,7 @@ use crate::jobs::Jobs;
 use crate::kafka::{self, Consumer, Producer};
 use crate::lane::{Bounds, Homes, Lanes, Shared, StatusBoard};
 use crate::settings::Settings;
-use crate::store::mongo::MongoStore;
+use crate::store::mongo::{MongoStore, MongoViews};
 use crate::telemetry::Metrics;
 use crate::wire::{Codec, LookupError, OutputIds, Registry, subjects};
 
@@ -36,10 +36,9 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let vitals = Arc::new(Vitals::default());
     let listener = Listener::bind(settings.http.listen).await?;
     tracing::info!(address = %listener.address(), "listening");
-    let sources = http::Sources {
-        health: vitals.clone(),
-        metrics: metrics.clone(),
-    };
+    let readers = readers(&settings).await?;
+    let mode = settings.http.auth.mode;
+    let sources = http::Sources::new(vitals.clone(), metrics.clone(), readers, mode);
     let serving = tokio::spawn(listener.serve(http::router(sources), stop.clone()));
     let folding = tokio::spawn(metrics.keep_up());
 
@@ -185,6 +184,14 @@ impl Worker {
         self.jobs.stop(left(Duration::ZERO)).await;
         self.upkeep.abort();
     }
+}
+
+/// What the views are read with: there before the database is, to say so.
+async fn readers(settings: &Settings) -> anyhow::Result<http::Readers> {
+    let uri = settings.mongo.uri.expose();
+    let views = MongoViews::open(uri, &settings.mongo.database).await?;
+    let readers = http::Readers::new(views, &settings.http.auth, &settings.rules)?;
+    Ok(readers)
 }
 
 /// The database, its indexes made.

@@ -27,6 +27,7 @@ use output::Output;
 use schemas::SchemasCommand;
 use topics::TopicsCommand;
 
+use crate::http;
 use crate::settings::Settings;
 use crate::store::Error;
 use crate::store::mongo::{ConnectError, MongoStore};
@@ -95,6 +96,8 @@ enum Command {
     /// Show where the input partitions stand, or move one
     #[command(subcommand)]
     Lanes(LanesCommand),
+    /// Print the OpenAPI 3.1 document of the HTTP views
+    Openapi,
     /// Print a completion script
     Completions {
         /// For which shell
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
     };
     let done = match command {
         Command::Run { settings, topics } => run::run(&before.and(settings), &file.and(topics)),
+        Command::Openapi => openapi(),
         Command::Completions { shell } => completions(shell),
         Command::Check {
             output,
@@ -146,6 +150,11 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+fn openapi() -> Result<Done, Failure> {
+    output::print(http::openapi::page().as_bytes())?;
+    Ok(Done::Ok)
 }
 
 fn completions(shell: Shell) -> Result<Done, Failure> {

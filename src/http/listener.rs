@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 const CONNECTIONS: usize = 512;
 /// How long a client may take to send its request's head, and an idle connection is kept.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes of a request's head at most.
-const HEAD_BYTES: usize = 16 << 10;
+/// Bytes of a request's head at most: more than the router takes, so that most of those who exceed its
+/// bounds are told so in words.
+const HEAD_BYTES: usize = 64 << 10;
 /// Headers of a request at most.
-const HEADERS: usize = 64;
+const HEADERS: usize = 128;
 /// How long answers may take to finish once the process drains.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// How long to wait when the system has no descriptors left.

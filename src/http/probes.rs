@@ -5,19 +5,51 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use super::openapi::ProbeView;
 use super::{Check, Sources, fresh};
 
+/// Whether every loop goes round
+///
 /// 200 while every loop goes round, else 503; the body names the checks.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "operation",
+    operation_id = "getLivez",
+    responses(
+        (status = 200, description = "It lives", body = ProbeView),
+        (status = 503, description = "A loop is stuck: start it again", body = ProbeView),
+    ),
+)]
 pub(super) async fn livez(State(sources): State<Sources>) -> Response {
     answer(&sources.health.live())
 }
 
+/// Whether work gets done
+///
 /// 200 while work gets done, else 503; the body names the checks.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operation",
+    operation_id = "getReadyz",
+    responses(
+        (status = 200, description = "It is ready", body = ProbeView),
+        (status = 503, description = "It is not ready", body = ProbeView),
+    ),
+)]
 pub(super) async fn readyz(State(sources): State<Sources>) -> Response {
     answer(&sources.health.ready())
 }
 
-/// Prometheus' text format.
+/// Metrics in Prometheus' text format
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operation",
+    operation_id = "getMetrics",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn metrics(State(sources): State<Sources>) -> Response {
     fresh(
         StatusCode::OK,

@@ -1,4 +1,5 @@
-//! The contract's section 5, as far as probes and errors go.
+//! The contract's section 5, as far as it needs no database: what is refused, probes, the document.
+//! The views themselves are tested on a real one.
 
 use std::sync::Mutex;
 
@@ -10,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
+use crate::settings::Settings;
+use crate::store::mongo::MongoViews;
 
 #[derive(Default)]
 struct Fixed {
@@ -27,11 +30,15 @@ impl Health for Fixed {
     }
 }
 
-fn sources(health: Fixed) -> Sources {
-    Sources {
-        health: Arc::new(health),
-        metrics: Metrics::detached(),
-    }
+/// A listener's sources whose database does not answer, with the caller by their own word.
+async fn sources(health: Fixed) -> Sources {
+    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10";
+    let views = MongoViews::open(nowhere, "none").await;
+    let settings = Settings::default();
+    let auth = &settings.http.auth;
+    let readers = Readers::new(views.expect("a good URI"), auth, &settings.rules);
+    let readers = readers.expect("mode none needs nothing");
+    Sources::new(Arc::new(health), Metrics::detached(), readers, auth.mode)
 }
 
 async fn ask(health: Fixed, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
@@ -40,7 +47,7 @@ async fn ask(health: Fixed, method: &str, path: &str) -> (StatusCode, HeaderMap,
         .uri(path)
         .body(Body::empty())
         .expect("a request");
-    let answer = router(sources(health))
+    let answer = router(sources(health).await)
         .oneshot(request)
         .await
         .expect("the router never fails");
@@ -62,7 +69,7 @@ async fn contract_5_any_method_but_get_and_head_is_405() {
     for method in [
         "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW",
     ] {
-        for path in ["/livez", "/nowhere"] {
+        for path in ["/livez", "/nowhere", "/sessions/history", "/docs"] {
             let (status, headers, body) = ask(Fixed::default(), method, path).await;
             assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
             assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
@@ -76,7 +83,15 @@ async fn contract_5_any_method_but_get_and_head_is_405() {
 
 #[tokio::test]
 async fn an_unknown_path_is_a_404_problem() {
-    for path in ["/", "/nowhere", "/livez/", "/livez/x", "/sessions"] {
+    for path in [
+        "/",
+        "/nowhere",
+        "/livez/",
+        "/livez/x",
+        "/sessions/",
+        "/users/ann",
+        "/docs/x.html",
+    ] {
         let (status, headers, body) = ask(Fixed::default(), "GET", path).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
         assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
@@ -138,7 +153,7 @@ async fn a_failing_readiness_leaves_liveness_alone() {
 
 #[tokio::test]
 async fn head_is_get_without_a_body() {
-    for path in ["/livez", "/readyz", "/metrics"] {
+    for path in ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         let (status, headers, body) = ask(Fixed::default(), "HEAD", path).await;
         assert_eq!((status, body.as_str()), (StatusCode::OK, ""), "{path}");
         assert!(headers.contains_key(header::CONTENT_TYPE), "{path}");
@@ -153,6 +168,189 @@ async fn contract_5_metrics_are_the_workers_in_prometheus_text() {
         headers[header::CONTENT_TYPE],
         "text/plain; version=0.0.4; charset=utf-8"
     );
+}
+
+fn code(body: &str) -> String {
+    let problem: serde_json::Value = serde_json::from_str(body).expect("a problem is JSON");
+    problem["code"]
+        .as_str()
+        .expect("a problem has a code")
+        .to_owned()
+}
+
+#[tokio::test]
+async fn contract_5_whoever_does_not_say_who_they_are_is_refused_before_anything_else() {
+    let paths = [
+        "/sessions/history?limit=0&nonsense=1",
+        "/sessions/current",
+        "/sessions/s-1",
+        "/sessions/s-1/participants",
+        "/sessions?status=waiting",
+        "/users/ann/limits",
+    ];
+    for path in paths {
+        let (status, headers, body) = ask(Fixed::default(), "GET", path).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(code(&body), "unauthorized");
+        assert!(headers.contains_key(header::WWW_AUTHENTICATE), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn contract_5_bad_parameters_are_400_and_too_much_is_not_even_read() {
+    let long = format!(
+        "/sessions/history?userId=ann&cursor={}",
+        "x".repeat(URI_BYTES)
+    );
+    let cases = [
+        (
+            "/sessions/history?userId=ann&limit=0",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "/sessions/history?userId=ann&userId=bob",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "/sessions/history?userId=ann&status=over",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "/sessions/history?userId=ann&page=2",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "/sessions/history?userId=ann&cursor=%C3%28",
+            400,
+            "invalid_argument",
+        ),
+        ("/sessions/history?userId=", 400, "invalid_argument"),
+        (
+            "/sessions/current?userId=ann&limit=5",
+            400,
+            "invalid_argument",
+        ),
+        ("/sessions/%00?userId=ann", 404, "session_not_found"),
+        ("/sessions/%FF?userId=ann", 404, "session_not_found"),
+        ("/sessions?userId=ann&status=waiting", 403, "forbidden"),
+        ("/users/bob/limits?userId=ann", 403, "forbidden"),
+        ("/users/%FF/limits?userId=ann", 403, "forbidden"),
+        (&long, 414, "uri_too_long"),
+    ];
+    for (path, status, expected) in cases {
+        let (answered, headers, body) = ask(Fixed::default(), "GET", path).await;
+        assert_eq!(
+            (answered.as_u16(), code(&body).as_str()),
+            (status, expected),
+            "{path}"
+        );
+        assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_a_503_and_nobody_is_told_more() {
+    for path in [
+        "/sessions/history?userId=ann",
+        "/sessions/current?userId=ann",
+        "/sessions/s-1?userId=ann",
+        "/sessions/s-1/participants?userId=ann",
+        "/users/ann/limits?userId=ann",
+    ] {
+        let (status, headers, body) = ask(Fixed::default(), "GET", path).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(headers[header::RETRY_AFTER], "1");
+        assert_eq!(code(&body), "unavailable");
+        assert!(!body.contains("127.0.0.1"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn contract_5_every_documented_path_is_there_and_every_view_is_documented() {
+    let (status, headers, body) = ask(Fixed::default(), "GET", "/openapi.json").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+    let document: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().expect("paths");
+    let known: Vec<_> = paths.keys().map(String::as_str).collect();
+    assert_eq!(
+        known,
+        [
+            "/docs",
+            "/livez",
+            "/metrics",
+            "/openapi.json",
+            "/readyz",
+            "/sessions",
+            "/sessions/current",
+            "/sessions/history",
+            "/sessions/{id}",
+            "/sessions/{id}/participants",
+            "/users/{userId}/limits",
+        ]
+    );
+    for (path, item) in paths {
+        let plain = path.replace(['{', '}'], "");
+        let (status, _, body) = ask(Fixed::default(), "GET", &plain).await;
+        assert!(status != StatusCode::NOT_FOUND, "{path}: {body}");
+        let is_open = item["get"]["security"].is_null();
+        assert_eq!(is_open, status != StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(
+        schemes.as_object().map(|schemes| schemes.len()),
+        Some(1),
+        "a listener names only the way in which it knows callers: {schemes}"
+    );
+}
+
+#[tokio::test]
+async fn contract_5_the_page_of_the_document_needs_nothing_from_elsewhere() {
+    let (status, headers, page) = ask(Fixed::default(), "GET", "/docs").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    assert!(!page.contains("//"), "no other host: {page}");
+    let files: Vec<_> = page
+        .split('"')
+        .filter(|part| part.starts_with("/docs/"))
+        .collect();
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let request = Request::get(file).body(Body::empty()).expect("a request");
+        let answer = router(sources(Fixed::default()).await)
+            .oneshot(request)
+            .await;
+        let answer = answer.expect("the router never fails");
+        assert_eq!(answer.status(), StatusCode::OK, "{file}");
+        let body = answer.into_body().collect().await.expect("in memory");
+        assert!(!body.to_bytes().is_empty(), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn headers_beyond_their_bound_are_refused_in_words() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await;
+    let listener = listener.expect("a free port");
+    let address = listener.address();
+    let stop = CancellationToken::new();
+    let router = router(sources(Fixed::default()).await);
+    let served = tokio::spawn(listener.serve(router, stop.clone()));
+    let request = format!(
+        "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\na: {}\r\n\r\n",
+        "x".repeat(HEADER_BYTES)
+    );
+    let answer = exchange(address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.contains("headers_too_large"), "{answer}");
+    stop.cancel();
+    served.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +386,8 @@ async fn the_listener_answers_bounds_heads_and_ends() {
         .expect("a free port");
     let address = listener.address();
     let stop = CancellationToken::new();
-    let served = tokio::spawn(listener.serve(router(sources(Fixed::default())), stop.clone()));
+    let served =
+        tokio::spawn(listener.serve(router(sources(Fixed::default()).await), stop.clone()));
 
     let taken = Listener::bind(address)
         .await
@@ -228,4 +427,4 @@ async fn the_listener_answers_bounds_heads_and_ends() {
     );
 }
 
-const HUGE: usize = 64 << 10;
+const HUGE: usize = 128 << 10;

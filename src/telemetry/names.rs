@@ -106,6 +106,10 @@ metrics! {
         "Duplicates that were answered with the first result.";
     REGISTRY_LOOKUPS = "registry_lookups_total", Kind::Counter, ["outcome"],
         "Look-ups of a subject's writer schemas at the registry: answered, failed.";
+    HTTP_REQUESTS = "http_requests_total", Kind::Counter, ["path", "status"],
+        "Requests answered, by route and status.";
+    HTTP_SECONDS = "http_request_seconds", Kind::Histogram(STEP), ["path"],
+        "From a request's head to its answer.";
     HTTP_AUTH = "http_auth_total", Kind::Counter, ["outcome"],
         "Requests that must say who asks: known, anonymous, refused, malformed, keys_unavailable.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],

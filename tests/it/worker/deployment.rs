@@ -265,6 +265,11 @@ impl Worker {
         self.process.output()
     }
 
+    /// A URL of its listener.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     /// Waits until `/readyz` answers `status`.
     pub(super) async fn readiness(&self, status: u16) {
         let url = format!("http://{}/readyz", self.address);

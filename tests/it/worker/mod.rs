@@ -9,3 +9,4 @@ mod deployment;
 mod load;
 mod outages;
 mod start;
+mod views;
