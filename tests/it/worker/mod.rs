@@ -8,4 +8,5 @@ mod deadlines;
 mod deployment;
 mod load;
 mod outages;
+mod probe;
 mod start;
