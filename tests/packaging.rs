@@ -305,7 +305,12 @@ fn pages_and_compose_name_only_settings_that_exist() {
         .collect();
     assert!(known.len() > 30, "{known:?}");
     let mut broken = Vec::new();
-    for path in ["compose.yaml", "README.md", "docs/operations.md"] {
+    for path in [
+        "compose.yaml",
+        "README.md",
+        "docs/integrate.md",
+        "docs/operations.md",
+    ] {
         let text = read(path);
         for rest in text.split("SESSION_WORKER__").skip(1) {
             let end = rest.find(|c: char| c != '_' && !c.is_ascii_uppercase());
