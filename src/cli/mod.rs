@@ -7,6 +7,7 @@ mod failure;
 mod flags;
 mod lanes;
 mod output;
+mod probe;
 mod run;
 mod schemas;
 mod topics;
@@ -24,6 +25,7 @@ use failure::Failure;
 use flags::{SettingsFlags, TopicsFlag};
 use lanes::LanesCommand;
 use output::Output;
+use probe::Target;
 use schemas::SchemasCommand;
 use topics::TopicsCommand;
 
@@ -98,6 +100,13 @@ enum Command {
     Lanes(LanesCommand),
     /// Print the OpenAPI 3.1 document of the HTTP views
     Openapi,
+    /// Ask the worker at http.listen how it is; exit 1 unless it is well (an image's health check)
+    Probe {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
     /// Print a completion script
     Completions {
         /// For which shell
@@ -139,6 +148,9 @@ pub fn main() -> ExitCode {
             wait_for(async move || audit::run(before.and(settings), output).await)
         }
         Command::Lanes(command) => wait_for(async move || lanes::run(command, before).await),
+        Command::Probe { target, settings } => {
+            wait_for(async move || probe::run(target, &before.and(settings)).await)
+        }
     };
     match done {
         Ok(Done::Ok) => ExitCode::SUCCESS,

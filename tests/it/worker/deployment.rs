@@ -260,6 +260,11 @@ impl Worker {
         assert_eq!(code, Some(0), "{}", self.process.output());
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Everything it has said.
     pub(super) fn output(&self) -> String {
         self.process.output()
