@@ -12,6 +12,7 @@ pub mod inspect;
 mod lane;
 mod reader;
 mod statement;
+pub mod trace;
 mod transaction;
 
 use std::collections::HashMap;
