@@ -235,7 +235,7 @@ impl Settings {
         )
     }
 
-    /// The configuration of a reader without a group, that keeps no position.
+    /// The configuration of a reader that joins no group and keeps no position.
     pub(crate) fn reader(&self) -> ClientConfig {
         let mut config = self.client(
             READER_DEFAULTS,
@@ -246,6 +246,8 @@ impl Settings {
                 ("enable.partition.eof", "true"),
             ],
         );
+        // Named only because librdkafka asks for a name: nothing joins it.
+        config.set("group.id", &self.group_id);
         config.set_log_level(RDKafkaLogLevel::Emerg);
         config
     }

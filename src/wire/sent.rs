@@ -82,7 +82,7 @@ pub struct SentParticipant {
 }
 
 /// A result as published. Its invite code is left out: it is the members' secret.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SentResult {
     /// `commandId` or `matchId`.

@@ -23,6 +23,7 @@ use mongodb::{Client, ClientSession, Database};
 pub use checks::{Finding, Severity, check};
 pub use client::{ConnectError, Options, Patience};
 pub use clock::MongoClock;
+pub use documents::{Named, name};
 pub use lane::MongoLane;
 
 use crate::record::TopicPartition;
