@@ -42,8 +42,14 @@ impl Board {
         })
     }
 
+    /// Notes a worker, and its process once that is known.
     pub(super) fn worker(&self, name: &str, pid: Option<u32>) {
-        self.shown().workers.push(WorkerRow {
+        let mut shown = self.shown();
+        if let Some(known) = shown.workers.iter_mut().find(|row| row.name == name) {
+            known.pid = pid;
+            return;
+        }
+        shown.workers.push(WorkerRow {
             name: name.to_owned(),
             pid,
             is_killed: false,

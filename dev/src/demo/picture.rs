@@ -13,7 +13,7 @@ use super::scene::Scene;
 use super::view;
 
 /// Columns and lines of the picture.
-const SIZE: (u16, u16) = (100, 29);
+const SIZE: (u16, u16) = (100, 34);
 /// A cell in units of the picture.
 const CELL: (f32, f32) = (8.4, 18.0);
 const MARGIN: f32 = 16.0;
@@ -23,7 +23,7 @@ const LAST_SHOWN: Duration = Duration::from_millis(4_000);
 
 /// When key frames are taken: seconds before (-) and after the kill, and after the take-over.
 const AROUND_KILL: [f32; 6] = [-10.0, -5.0, -1.0, 0.8, 2.5, 4.2];
-const AFTER_TAKEOVER: [f32; 3] = [0.6, 4.0, 9.0];
+const AFTER_TAKEOVER: [f32; 3] = [1.6, 4.5, 9.0];
 
 /// The scenes worth showing, in order, and the place of the one just after the take-over.
 pub(super) fn key_frames(scenes: &[Scene]) -> (Vec<&Scene>, usize) {
@@ -73,6 +73,7 @@ pub(super) fn svg(scenes: &[&Scene], still: usize) -> String {
 <style>
 text{{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:pre}}
 .b{{font-weight:700}}
+.frame rect:not([rx]){{shape-rendering:crispEdges}}
 .frame{{visibility:hidden}}
 .still{{visibility:visible}}
 "##
@@ -224,26 +225,37 @@ fn shapes(x: u16, y: u16, run: &[Cell], out: &mut String) {
         }
         Drawn::Text | Drawn::Alone(_) => {
             let text: String = run.iter().map(Cell::symbol).collect();
-            let text = text.trim_end();
-            let started = text.trim_start();
-            if started.is_empty() {
-                return;
-            }
-            // Every symbol here is one cell wide.
-            let cells = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
-            let wide = cells(started);
-            let left = left + f32::from(cells(text) - wide) * CELL.0;
             let is_bold = first.modifier.contains(Modifier::BOLD);
             let bold = if is_bold { r#" class="b""# } else { "" };
-            let _ = writeln!(
-                out,
-                r#"<text x="{left:.1}" y="{:.1}" textLength="{:.1}"{bold}{fill}{dim}>{}</text>"#,
-                top + CELL.1 * 0.75,
-                f32::from(wide) * CELL.0,
-                escaped(started),
-            );
+            for (place, words) in words(&text) {
+                // Every symbol here is one cell wide.
+                let wide = u16::try_from(words.chars().count()).unwrap_or(u16::MAX);
+                let _ = writeln!(
+                    out,
+                    r#"<text x="{:.1}" y="{:.1}" textLength="{:.1}"{bold}{fill}{dim}>{}</text>"#,
+                    left + f32::from(place) * CELL.0,
+                    top + CELL.1 * 0.75,
+                    f32::from(wide) * CELL.0,
+                    escaped(words),
+                );
+            }
         }
     }
+}
+
+/// The parts of a text between wider gaps, each with its place: not every reader keeps spaces.
+fn words(text: &str) -> Vec<(u16, &str)> {
+    let mut found = Vec::new();
+    let mut place = 0;
+    for part in text.split("  ") {
+        let words = part.trim();
+        if !words.is_empty() {
+            let before = part.chars().take_while(|symbol| *symbol == ' ').count();
+            found.push((place + u16::try_from(before).unwrap_or(0), words));
+        }
+        place += u16::try_from(part.chars().count()).unwrap_or(0) + 2;
+    }
+    found
 }
 
 fn escaped(text: &str) -> String {
@@ -294,9 +306,9 @@ mod tests {
             .collect();
         assert_eq!(
             seconds,
-            [5.0, 10.0, 14.0, 16.0, 17.5, 19.25, 22.25, 25.5, 30.5, 44.75]
+            [5.0, 10.0, 14.0, 16.0, 17.5, 19.25, 23.25, 26.0, 30.5, 44.75]
         );
-        assert_eq!(seconds[still], 22.25);
+        assert_eq!(seconds[still], 23.25);
     }
 
     #[test]
@@ -322,6 +334,13 @@ mod tests {
         assert!(svg.contains("&lt;&amp;&gt;"), "{svg}");
         assert!(!svg.contains("<&"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("\"inf"), "{svg}");
+    }
+
+    #[test]
+    fn words_keep_their_columns_whatever_becomes_of_spaces() {
+        let expected = [(0, "pid 7"), (8, "a"), (11, "b c")];
+        assert_eq!(words("pid 7   a  b c    "), expected);
+        assert_eq!(words("    "), []);
     }
 
     #[test]

@@ -60,9 +60,6 @@ pub(super) async fn play(house: &House, showing: &Showing<'_>) -> anyhow::Result
     let _watch = Watch::start(group, &board)?;
     let mut victim = Some(house.hurried(0)?);
     let survivor = house.hurried(1)?;
-    for running in victim.iter().chain([&survivor]) {
-        board.worker(running.name(), running.pid());
-    }
     say(&format!(
         "two workers run, {:.1} s after the services were started",
         house.age().as_secs_f64()
@@ -86,6 +83,9 @@ pub(super) async fn play(house: &House, showing: &Showing<'_>) -> anyhow::Result
                 board.crowd_left();
             }
             _ = ticks.tick() => {
+                for running in victim.iter().chain([&survivor]) {
+                    board.worker(running.name(), running.pid());
+                }
                 if showing.is_recorded {
                     scenes.push(board.scene());
                 }

@@ -76,7 +76,7 @@ pub(super) struct Passing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WorkerRow {
     pub(super) name: String,
-    /// `None` once it has ended.
+    /// `None` until it has started, and once it was killed.
     pub(super) pid: Option<u32>,
     pub(super) is_killed: bool,
 }

@@ -84,7 +84,7 @@ fn owned<'scene>(scene: &'scene Scene, place: usize, worker: &'scene WorkerRow) 
             format!("{:<10}", worker.name).into(),
             format!("pid {pid}").dim(),
         ],
-        (false, None) => vec![format!("○ {:<10}", worker.name).dim(), "ended".dim()],
+        (false, None) => vec![format!("○ {:<10}", worker.name).dim(), "starts".dim()],
     };
     row(scene, label, move |_, lane| {
         if lane.owner != Some(place) {

@@ -108,15 +108,15 @@ fn titled<'text>(
     buffer: &mut Buffer,
 ) -> Rect {
     let row = first_row(area);
-    let rule = "─".repeat(usize::from(row.width));
-    Line::from(rule.dim()).render(row, buffer);
-    let title = Line::from(vec![title.bold(), " ".into()]);
-    title.render(row, buffer);
-    let mut end = end.into();
-    if end.width() > 0 {
-        end.spans.insert(0, " ".into());
-        end.right_aligned().render(row, buffer);
-    }
+    let end = end.into();
+    let title = Line::from(vec![title.bold().dim(), " ".into()]);
+    let taken = title.width() + end.width() + usize::from(end.width() > 0);
+    let rule = "─".repeat(usize::from(row.width).saturating_sub(taken));
+    let mut line = title;
+    line.push_span(rule.dim());
+    line.push_span(" ");
+    line.extend(end);
+    line.render(row, buffer);
     Rect {
         y: area.y.saturating_add(row.height),
         height: area.height - row.height,

@@ -6,7 +6,7 @@ use ratatui::style::{Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget as _;
 
-use super::{ACCENT, BAD, CARE, GOOD, clock, titled};
+use super::{ACCENT, CARE, clock, titled};
 use crate::demo::scene::{Passing, Scene};
 
 /// From this width on, a session is shown by its whole id.
@@ -41,8 +41,6 @@ fn line(passing: &Passing, is_wide: bool) -> Line<'_> {
         "session.created" | "session.started" => Style::new().fg(ACCENT),
         "session.host_changed" | "session.expiring" => Style::new().fg(CARE),
         "session.ended" => Style::new().bold(),
-        "participant.connected" | "participant.reconnected" => Style::new().fg(GOOD),
-        "participant.disconnected" => Style::new().fg(BAD),
         _ => Style::new(),
     };
     let who = format!("{:<10} ", passing.who);
