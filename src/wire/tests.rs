@@ -2,10 +2,13 @@
 
 mod dead_letter;
 mod evolution;
+mod glance;
 mod golden;
 mod header;
 mod hostile;
 mod json;
+mod letter;
 mod registry;
 mod schema;
+mod sent;
 mod support;
