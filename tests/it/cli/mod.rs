@@ -2,7 +2,9 @@
 //! to do (contract 6).
 
 mod audit;
+mod dead_letters;
 mod deployment;
+mod session;
 
 use std::process::{Command, Output};
 
@@ -102,6 +104,10 @@ fn contract_6_usage_and_settings_faults_end_with_2() {
         &["topics", "plan", "--topics", "/does/not/exist"][..],
         &["lanes", "seek", "match-found", "3", "--yes"][..],
         &["lanes", "seek", "elsewhere/3", "3", "--yes"][..],
+        &["dead-letters", "show", "x"][..],
+        &["dead-letters", "replay", "--yes"][..],
+        &["dead-letters", "list", "--since", "yesterday"][..],
+        &["session", "show", ""][..],
     ] {
         let ended = ended(&mut worker(arguments));
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
@@ -112,6 +118,7 @@ fn contract_6_usage_and_settings_faults_end_with_2() {
         &["--help"][..],
         &["--version"][..],
         &["completions", "bash"][..],
+        &["asyncapi"][..],
     ] {
         assert_eq!(ended(&mut worker(arguments)).code, Some(0), "{arguments:?}");
     }
