@@ -41,9 +41,9 @@ pub(super) enum DeadLettersCommand {
     #[command(verbatim_doc_comment)]
     List {
         #[command(flatten)]
-        filter: Filter,
-        #[command(flatten)]
         output: Output,
+        #[command(flatten)]
+        filter: Filter,
         #[command(flatten)]
         settings: SettingsFlags,
     },
@@ -85,15 +85,15 @@ pub(super) enum DeadLettersCommand {
     Replay {
         /// Which ones: offsets, or partition/offset; none: those that the filter takes
         addresses: Vec<Address>,
-        #[command(flatten)]
-        filter: Filter,
-        #[command(flatten)]
-        pace: Pace,
         /// Do it
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
+        pace: Pace,
+        #[command(flatten)]
         output: Output,
+        #[command(flatten)]
+        filter: Filter,
         #[command(flatten)]
         settings: SettingsFlags,
     },
@@ -271,8 +271,9 @@ fn text_of(bytes: Option<&[u8]>, max: usize) -> String {
         return "–".to_owned();
     };
     let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => {
+        // Numbers in binary often are text of control characters.
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => {
             let start = bytes.iter().take(max);
             let pairs: String = start.map(|byte| format!("{byte:02x}")).collect();
             format!("0x{pairs}")

@@ -42,7 +42,10 @@ pub(super) enum SessionCommand {
     /// what was decided. A `>` was sent, a number is an event's sequence, `=` a result, `!` a timer that
     /// fired, `?` one still to come. The invite code stands in the state only.
     ///
-    /// JSON: {asOf, session, participants, timeline, missing}. Every entry of `timeline` has kind, at,
+    /// JSON: {asOf, session, participants, timeline, missing}. `session` has the fields of the events'
+    /// SessionSnapshot and sessionId, endReason, inviteCode, sequence, version, home (topic/partition). A
+    /// participant has userId, role, status, joinedAt, leftAt, leaveReason, presentSeconds,
+    /// speakingTimeSeconds, connectionId, disconnectedAt, deadline, rejoinCount. Every entry of `timeline` has kind, at,
     /// what, record, repeats (redeliveries of the same), messageId, userId, and by its kind:
     ///
     ///   command, match  arguments, issuedAt, tier, judged (first, duplicate, null), correlationId,

@@ -9,13 +9,17 @@ use crate::domain::{Participant, Timestamp};
 use crate::store::mongo::name;
 use crate::wire::rfc3339;
 
+/// From this width on a message's id has room beside what is said of it; JSON always has it.
+const ROOM_FOR_IDS: usize = 130;
+
 /// For people.
 pub(super) fn words(trail: &Trail, timeline: &[Entry], width: Option<usize>) -> String {
     let mut text = state(trail);
     text.push('\n');
-    text.push_str(&participants(trail));
+    text.push_str(&participants(trail, width));
     text.push_str(&format!(
-        "\nTIMELINE in UTC; it is {}\n",
+        "\nTIMELINE in UTC; it is {}\n> sent, a number an event, = a result, ! a timer that fired, ? \
+         one to come\n\n",
         date_time(trail.now)
     ));
     text.push_str(&entries(timeline, width));
@@ -88,7 +92,7 @@ fn state(trail: &Trail) -> String {
     lines.collect()
 }
 
-fn participants(trail: &Trail) -> String {
+fn participants(trail: &Trail, width: Option<usize>) -> String {
     let rows = trail.stored.session.participants.iter().map(|participant| {
         let reason = participant
             .leave_reason
@@ -123,7 +127,7 @@ fn participants(trail: &Trail) -> String {
         "REJOINS",
         "CONNECTION",
     ];
-    output::table(&heads, &rows.collect::<Vec<_>>())
+    output::wrapped(&heads, &rows.collect::<Vec<_>>(), width)
 }
 
 fn present(participant: &Participant, trail: &Trail) -> i64 {
@@ -131,6 +135,7 @@ fn present(participant: &Participant, trail: &Trail) -> i64 {
 }
 
 fn entries(timeline: &[Entry], width: Option<usize>) -> String {
+    let has_room = width.is_none_or(|width| width >= ROOM_FOR_IDS);
     let mut rows = Vec::new();
     let mut day = None;
     for entry in timeline {
@@ -161,11 +166,14 @@ fn entries(timeline: &[Entry], width: Option<usize>) -> String {
             [one] => format!(", again at {}", place(one)),
             [one, more @ ..] => format!(", again at {} and {} more", place(one), more.len()),
         };
+        let sent = matches!(entry.kind, Kind::Command | Kind::Match);
+        let id = entry.message_id.as_ref().filter(|_| sent && has_room);
+        let id = id.map_or_else(String::new, |id| format!(" id {id}"));
         rows.push(vec![
             entry.at.map_or_else(|| "–".to_owned(), clock_time),
             what,
             entry.record.as_ref().map_or_else(|| "–".to_owned(), place),
-            format!("{}{again}", entry.detail),
+            format!("{}{id}{again}", entry.detail),
         ]);
     }
     let heads = ["TIME", "WHAT", "RECORD", "DETAIL"];
