@@ -81,11 +81,12 @@ pub(super) async fn check(
     Ok(faults.is_empty())
 }
 
-/// The learner whose sessions ended in the most ways.
+/// The learner whose sessions ended in the most ways; among those, who spoke the most.
 fn most_varied(parts: &BTreeMap<String, Vec<Part>>) -> Option<&str> {
     let variety = |parts: &[Part]| {
         let ends: BTreeSet<_> = parts.iter().map(|part| &part.reason).collect();
-        (ends.len(), parts.len())
+        let spoken: i64 = parts.iter().map(|part| part.speaking).sum();
+        (ends.len(), spoken, parts.len())
     };
     let best = parts.iter().max_by_key(|(_, parts)| variety(parts));
     best.map(|(user, _)| user.as_str())
@@ -136,6 +137,7 @@ impl Reader {
 
 fn print(items: &[Json]) {
     let text = |value: &Json| value.as_str().unwrap_or("-").to_owned();
+    let number = |value: &Json| value.to_string();
     say(&format!(
         "  {:<20} {:<9} {:<8} {:<12} {:<6} {:>6} {:>6} {:>6}  {:<15} topic",
         "joined", "session", "type", "role", "lang", "people", "length", "spoken", "ended"
@@ -143,6 +145,7 @@ fn print(items: &[Json]) {
     for item in items {
         let session = text(&item["sessionId"]);
         let joined = text(&item["joinedAt"]);
+        let topic = item["topicTitle"].as_str().or(item["topicId"].as_str());
         say(&format!(
             "  {:<20} {:<9} {:<8} {:<12} {:<6} {:>6} {:>4} s {:>4} s  {:<15} {}",
             joined.get(..19).unwrap_or(&joined).replace('T', " "),
@@ -150,11 +153,11 @@ fn print(items: &[Json]) {
             text(&item["type"]),
             text(&item["role"]),
             text(&item["targetLanguageCode"]),
-            item["participantCount"],
-            item["duration"],
-            item["speakingTimeSeconds"],
+            number(&item["participantCount"]),
+            number(&item["duration"]),
+            number(&item["speakingTimeSeconds"]),
             text(&item["endReason"]),
-            item["topicTitle"].as_str().unwrap_or_default(),
+            topic.unwrap_or("-"),
         ));
     }
 }
