@@ -1,34 +1,59 @@
 # The worker's image: one binary on distroless, without a shell. Schemas and topics are compiled in, so
 # nothing but settings comes from outside.
+#
+#   docker build --tag session-worker --build-arg REVISION="$(git rev-parse HEAD)" .
+#
+# Base images are pinned by tag; whoever can reach their registries pins them by digest. `deploy/dry-build`
+# runs these very steps where there is no engine.
 
-FROM rust:1.95.0-bookworm AS build
-# librdkafka is built with configure and make, aws-lc with cmake.
+ARG RUST_VERSION=1.95.0
+
+FROM rust:${RUST_VERSION}-trixie AS build
+ARG RUST_VERSION
+# The toolchain of the image, not rust-toolchain.toml's with the components that only people need.
+ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
+# What a compiler dates, it dates alike: the same sources make the same binary.
+ENV SOURCE_DATE_EPOCH=0
+# librdkafka is built with configure and make, aws-lc with cmake. The newest of each will do.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential cmake \
     && rm -rf /var/lib/apt/lists/*
-# Without the components that only people need.
-ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /build
 
-# Dependencies alone, so that a change of the sources does not build them again.
+# Dependencies alone, of empty sources: this layer is made anew only when a manifest changes.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY dev/Cargo.toml dev/Cargo.toml
 RUN mkdir -p src dev/src \
-    && echo 'fn main() {}' | tee src/main.rs > dev/src/main.rs \
+    && echo 'fn main() {}' > src/main.rs \
     && touch src/lib.rs dev/src/lib.rs \
     && cargo build --release --locked --package session-worker
 
-COPY . .
-# Newer than what was built of the empty sources.
+COPY schemas schemas
+COPY src src
+COPY topics.yaml topics.yaml
+# Newer than what was built of the empty sources. Line tables stay in: a panic names its line.
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked --package session-worker --bin session-worker
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM gcr.io/distroless/cc-debian13:nonroot
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="session-worker" \
+      org.opencontainers.image.description="The headless worker that owns live conversation sessions: Kafka in, MongoDB as the truth, Kafka out." \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.base.name="gcr.io/distroless/cc-debian13:nonroot"
+COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/session-worker/
 COPY --from=build /build/target/release/session-worker /usr/local/bin/session-worker
-USER nonroot:nonroot
-# Probes must be reachable from outside the container; they take no token. Set http.auth.mode, too.
+# `nonroot`, as a number: Kubernetes' runAsNonRoot cannot judge a name. Nothing is ever written to disk.
+USER 65532:65532
+# For probes, metrics and reads. The default listens on the loopback only: set http.listen and http.auth.mode.
 EXPOSE 8080
+# Liveness: engines that act on this end the container. Readiness is `probe --ready`.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["/usr/local/bin/session-worker", "probe", "--live"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/session-worker"]
 CMD ["run"]

@@ -14,6 +14,7 @@ mod kafka;
 pub mod load;
 mod mongo;
 mod options;
+mod percentiles;
 mod place;
 mod port;
 mod progress;

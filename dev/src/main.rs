@@ -1,10 +1,12 @@
 //! `cargo dev`: the local services of daily work.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dev::daily::{self, Stay, Up};
+use dev::demo::Wishes;
 use dev::{Cache, Mongo, Ports};
 
 #[derive(Debug, Parser)]
@@ -28,10 +30,19 @@ enum Command {
     /// Show what runs, its addresses and logs; exit code 1 if nothing does
     Status,
     /// Run two workers and a hundred simulated learners for about a minute, and check what came of it
+    ///
+    /// A terminal shows it live; plain lines are printed where there is none, with TERM=dumb and with
+    /// NO_COLOR.
     Demo {
         /// Stay up afterwards, and print lines to try by hand
         #[arg(long)]
         keep: bool,
+        /// Print plain lines even on a terminal
+        #[arg(long)]
+        plain: bool,
+        /// Write the live view's key frames to this file, as an animated SVG
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
     },
     /// Measure how one worker drains a backlog, its memory and its latency; best with --release
     Load {
@@ -107,7 +118,18 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let cache = Cache::of_user()?;
     match command {
-        Command::Demo { keep } => return code(dev::demo::run(keep).await?),
+        Command::Demo {
+            keep,
+            plain,
+            picture,
+        } => {
+            let wishes = Wishes {
+                keep,
+                plain,
+                picture,
+            };
+            return code(dev::demo::run(wishes).await?);
+        }
         Command::Load { commands, json } => {
             dev::load::run(dev::load::Load { commands, json }).await?;
         }

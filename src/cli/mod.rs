@@ -1,14 +1,19 @@
 //! The command line (contract 6): parses arguments, loads settings, runs one command and turns its
 //! end into an exit code. Every error is words that end with what to do; none is a stack trace.
 
+mod asyncapi;
 mod audit;
 mod check;
+mod dead_letters;
 mod failure;
 mod flags;
 mod lanes;
 mod output;
+mod probe;
+mod progress;
 mod run;
 mod schemas;
+mod session;
 mod topics;
 
 #[cfg(test)]
@@ -20,11 +25,14 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use dead_letters::DeadLettersCommand;
 use failure::Failure;
 use flags::{SettingsFlags, TopicsFlag};
 use lanes::LanesCommand;
 use output::Output;
+use probe::Target;
 use schemas::SchemasCommand;
+use session::SessionCommand;
 use topics::TopicsCommand;
 
 use crate::http;
@@ -86,6 +94,12 @@ enum Command {
     /// Compare the registry's schemas with ours, or register ours
     #[command(subcommand)]
     Schemas(SchemasCommand),
+    /// Follow one session
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Look at what could not be judged, and send it again
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// Look for broken invariants in MongoDB; exit 1 and the offenders if there are any
     Audit {
         #[command(flatten)]
@@ -98,6 +112,20 @@ enum Command {
     Lanes(LanesCommand),
     /// Print the OpenAPI 3.1 document of the HTTP views
     Openapi,
+    /// Ask the worker at http.listen how it is; exit 1 unless it is well (an image's health check)
+    Probe {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
+    /// Print the AsyncAPI 3.0 document of the topics
+    Asyncapi {
+        #[command(flatten)]
+        settings: SettingsFlags,
+        #[command(flatten)]
+        topics: TopicsFlag,
+    },
     /// Print a completion script
     Completions {
         /// For which shell
@@ -138,7 +166,17 @@ pub fn main() -> ExitCode {
         Command::Audit { output, settings } => {
             wait_for(async move || audit::run(before.and(settings), output).await)
         }
+        Command::Session(command) => wait_for(async move || session::run(command, before).await),
+        Command::DeadLetters(command) => {
+            wait_for(async move || dead_letters::run(command, before).await)
+        }
+        Command::Asyncapi { settings, topics } => {
+            asyncapi::run(&before.and(settings), &file.and(topics))
+        }
         Command::Lanes(command) => wait_for(async move || lanes::run(command, before).await),
+        Command::Probe { target, settings } => {
+            wait_for(async move || probe::run(target, &before.and(settings)).await)
+        }
     };
     match done {
         Ok(Done::Ok) => ExitCode::SUCCESS,

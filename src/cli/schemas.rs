@@ -92,7 +92,8 @@ fn registry(settings: &Settings) -> Result<Registry, Failure> {
     Registry::new(&settings.registry.exposed_urls()).map_err(failure)
 }
 
-fn failure(error: RegistryError) -> Failure {
+/// A failure at the registry, with what to do.
+pub(super) fn failure(error: RegistryError) -> Failure {
     let remedy = match &error {
         RegistryError::Unavailable { .. } => {
             "start the registry or set registry.urls, and try again"

@@ -41,7 +41,7 @@ impl Message {
     }
 
     /// Who acts: trimmed where well-formed, else as it came; `None` for a match.
-    pub(super) fn user_id(&self) -> Option<String> {
+    pub fn user_id(&self) -> Option<String> {
         match self {
             Self::Command(command) => Some(trimmed(&command.user_id)),
             Self::Match(_) => None,
@@ -49,7 +49,7 @@ impl Message {
     }
 
     /// The session the sender named: trimmed where well-formed, else as it came.
-    pub(super) fn named_session_id(&self) -> Option<String> {
+    pub fn named_session_id(&self) -> Option<String> {
         let named = match self {
             Self::Match(found) => found.session_id.as_ref(),
             Self::Command(command) => match &command.action {

@@ -47,7 +47,7 @@ pub use readers::Readers;
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of path and query at most.
-const URI_BYTES: usize = 4 << 10;
+const URI_BYTES: usize = 8 << 10;
 /// Bytes of all headers together at most.
 const HEADER_BYTES: usize = 16 << 10;
 

@@ -27,6 +27,11 @@ pub(super) struct Query {
 impl Query {
     /// Takes the query of a URL apart.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        if !is_percent_encoded(text) {
+            return Err(Problem::invalid(
+                "the query has a % without two hexadecimal digits behind it",
+            ));
+        }
         if percent_encoding::percent_decode_str(text)
             .decode_utf8()
             .is_err()
@@ -69,6 +74,13 @@ impl Query {
             .append_pair("cursor", cursor)
             .finish()
     }
+}
+
+/// Whether every `%` begins an escape; the parser would take another one for itself.
+fn is_percent_encoded(text: &str) -> bool {
+    text.split('%')
+        .skip(1)
+        .all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
 }
 
 /// A value that names its parameter when it does not do.
@@ -211,7 +223,8 @@ from_text!(
     "an instant of RFC 3339 such as 2026-01-31T00:00:00Z (write + as %2B)",
     |text| {
         let instant = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
+        // Joins are whole milliseconds, so both bounds of a span mean the next one.
+        let millis = -(-instant.unix_timestamp_nanos()).div_euclid(1_000_000);
         i64::try_from(millis).ok().map(Timestamp).map(Instant)
     }
 );
@@ -333,6 +346,14 @@ mod tests {
                 "to: must be an instant of RFC 3339 such as 2026-01-31T00:00:00Z (write + as %2B)",
             ),
             ("cursor=%FF", "the query is not UTF-8"),
+            (
+                "cursor=%4",
+                "the query has a % without two hexadecimal digits behind it",
+            ),
+            (
+                "cursor=%+1",
+                "the query has a % without two hexadecimal digits behind it",
+            ),
         ];
         for (text, words) in cases {
             assert_eq!(read::<HistoryQuery>(text), Err(words.to_owned()), "{text}");
@@ -340,6 +361,20 @@ mod tests {
         assert!(read::<ListQuery>("from=2026-01-31T00:00:00Z").is_err());
         assert!(read::<NoQuery>("limit=5").is_err());
         assert_eq!(read::<NoQuery>(""), Ok(NoQuery {}));
+    }
+
+    #[test]
+    fn contract_5_a_bound_between_two_milliseconds_means_the_next() {
+        let cases = [
+            ("1970-01-01T00:00:00.001Z", 1),
+            ("1970-01-01T00:00:00.001000001Z", 2),
+            ("1970-01-01T00:00:00.0009Z", 1),
+            ("1969-12-31T23:59:59.9985Z", -1),
+        ];
+        for (text, millis) in cases {
+            let query: HistoryQuery = read(&format!("from={text}")).expect("well-formed");
+            assert_eq!(query.from, Some(Instant(Timestamp(millis))), "{text}");
+        }
     }
 
     #[test]

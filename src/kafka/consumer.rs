@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::assignment::Context;
 pub use self::log::PartitionLog;
+pub(super) use self::log::to_record;
 use super::Error;
 use super::health::{self, Health, log_client};
 use super::settings::{Settings, SetupError};

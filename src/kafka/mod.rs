@@ -7,6 +7,8 @@ mod health;
 mod offsets;
 mod partitioner;
 mod producer;
+mod scan;
+mod sender;
 mod settings;
 pub mod topics;
 
@@ -15,6 +17,8 @@ pub use self::health::Health;
 pub use self::offsets::bounds;
 pub use self::partitioner::partition_of;
 pub use self::producer::{KafkaPublisher, Producer, record_bytes};
+pub use self::scan::{Scan, Span, spans};
+pub use self::sender::{Sender, Unsent};
 pub use self::settings::{Settings, SetupError};
 
 use std::future::Future;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::generation::{Generation, Tracker};
-use self::sizes::Sizes;
+pub(super) use self::sizes::Sizes;
 pub use self::sizes::record_bytes;
 use super::health;
 use super::settings::{Settings, SetupError};
@@ -360,21 +360,23 @@ fn enqueue(
     out.partition = record.partition;
     out.key = record.key.as_deref();
     out.payload = record.value.as_deref();
-    if !record.headers.is_empty() {
-        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        out.headers = Some(
-            record
-                .headers
-                .iter()
-                .fold(headers, |headers, (name, value)| {
-                    headers.insert(Header {
-                        key: name,
-                        value: value.as_deref(),
-                    })
-                }),
-        );
-    }
+    out.headers = headers_of(record);
     generation.send(out)
+}
+
+/// The headers of `record` as the client takes them.
+pub(super) fn headers_of(record: &OutRecord) -> Option<OwnedHeaders> {
+    if record.headers.is_empty() {
+        return None;
+    }
+    let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+    let all = record.headers.iter().fold(headers, |all, (name, value)| {
+        all.insert(Header {
+            key: name,
+            value: value.as_deref(),
+        })
+    });
+    Some(all)
 }
 
 impl Publisher for KafkaPublisher {

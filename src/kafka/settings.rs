@@ -235,6 +235,33 @@ impl Settings {
         )
     }
 
+    /// The configuration of a reader that joins no group and keeps no position.
+    pub(crate) fn reader(&self) -> ClientConfig {
+        let mut config = self.client(
+            READER_DEFAULTS,
+            &[
+                // What was deleted since it was asked for is gone; the rest is read all the same.
+                ("auto.offset.reset", "earliest"),
+                ("enable.auto.commit", "false"),
+                ("enable.partition.eof", "true"),
+            ],
+        );
+        // Named only because librdkafka asks for a name: nothing joins it.
+        config.set("group.id", &self.group_id);
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        config
+    }
+
+    /// The producer's configuration for a sender that gives up a record after `patience`.
+    pub(crate) fn sender(&self, patience: std::time::Duration) -> ClientConfig {
+        let mut config = self.producer();
+        config
+            .set("message.timeout.ms", patience.as_millis().to_string())
+            .set("statistics.interval.ms", "0");
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        config
+    }
+
     /// The configuration of short-lived clients for topics, offsets and metadata.
     pub(crate) fn admin(&self) -> ClientConfig {
         let mut config = self.client(&[], &[]);
@@ -268,6 +295,14 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "524288"),
     ("fetch.max.bytes", "8388608"),
+    ("check.crcs", "true"),
+];
+
+const READER_DEFAULTS: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.error.backoff.ms", "100"),
+    ("fetch.queue.backoff.ms", "20"),
+    ("queued.max.messages.kbytes", "16384"),
     ("check.crcs", "true"),
 ];
 

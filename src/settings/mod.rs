@@ -32,6 +32,7 @@ use crate::telemetry::LogFormat;
 pub use fault::{Fault, Faults, Source};
 pub use reference::reference;
 pub use secret::Secret;
+pub use value::parse_duration;
 
 /// What the command line says about settings: the uppermost layer, and where the file is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

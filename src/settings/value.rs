@@ -184,7 +184,7 @@ fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Pr
 }
 
 /// Reads `500ms`, `30s`, `5m`, `2h`, `7d` and sequences of them, longest unit first (`1h30m`).
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total: u128 = 0;
     let mut last_unit = u128::MAX;

@@ -111,7 +111,7 @@ pub fn claimed_forward(record: &Record) -> Option<(Origin, u32)> {
 }
 
 /// An instant as RFC 3339 in UTC with milliseconds; of years beyond four digits the nearest that has.
-pub(super) fn rfc3339(instant: Timestamp) -> String {
+pub fn rfc3339(instant: Timestamp) -> String {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     /// 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z.
     const RANGE: (i64, i64) = (-62_167_219_200_000, 253_402_300_799_999);

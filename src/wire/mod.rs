@@ -3,14 +3,18 @@
 //! look-ups behind [`SchemaSource`]; bytes that can never be decoded are a value ([`Poison`]).
 
 mod dead_letter;
+mod decoder;
 mod fingerprint;
+mod glance;
 mod header;
 mod inbound;
+mod letter;
 mod outbound;
 mod read;
 pub mod registry;
 mod resolve;
 mod schema;
+mod sent;
 mod writers;
 
 #[cfg(test)]
@@ -19,22 +23,21 @@ mod tests;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use serde::de::DeserializeOwned;
 
 use crate::domain::{CommandResult, Event, Message, SessionId, Timestamp};
 use crate::record::{Header, Origin, OutRecord, Record, TopicNames};
 
-pub use header::claimed_forward;
+pub use decoder::Decoder;
+pub use glance::{Glance, glance, hex};
+pub use header::{claimed_forward, rfc3339};
+pub use letter::{Letter, REPLAY_COUNT, REPLAY_OF, Unreplayable};
 pub use outbound::event_type;
 pub use registry::Registry;
 pub use schema::{
     Level, MATCH_FOUND, SESSION_COMMAND, SESSION_COMMAND_RESULT, SESSION_EVENT, Subject,
     limit_allocation, subjects,
 };
-
-use inbound::{MatchFoundValue, SessionCommandValue};
-use resolve::Plan;
-use writers::{Input, Writer, Writers};
+pub use sent::{Reader, SentEvent, SentParticipant, SentResult, SentSession, Unread};
 
 /// The bytes a value may have (contract 3, guarantee 6).
 pub const MAX_VALUE: usize = 64 * 1024;
@@ -139,93 +142,37 @@ pub struct Passthrough {
 pub struct Codec {
     topics: TopicNames,
     ids: OutputIds,
-    writers: Writers,
+    decoder: Decoder,
 }
 
 impl Codec {
     /// Makes a codec that writes with `ids` and looks writer schemas up at `source`.
     pub fn new(topics: TopicNames, ids: OutputIds, source: Arc<dyn SchemaSource>) -> Self {
-        limit_allocation();
-        let writers = Writers::new(&topics, source);
+        let decoder = Decoder::new(topics.clone(), source);
         Self {
             topics,
             ids,
-            writers,
+            decoder,
         }
     }
 
-    /// Looks up the writer schemas of `records` that are not known yet. An id that the registry did
-    /// not know before is asked for again: its schema may be registered by now.
+    /// As [`Decoder::prepare`].
     ///
     /// # Errors
     /// [`LookupError::Unavailable`]: the lane waits and tries again.
     pub async fn prepare(&self, records: &[Record]) -> Result<(), LookupError> {
-        let framed = records.iter().filter_map(|record| {
-            let value = record
-                .value
-                .as_deref()
-                .filter(|value| value.len() <= size_limit(record))?;
-            Some((self.input(record), frame_id(value)?))
-        });
-        self.writers.look_up(framed).await
+        self.decoder.prepare(records).await
     }
 
-    /// Decodes an input whose writer schema [`Codec::prepare`] has looked up.
+    /// As [`Decoder::decode`].
     ///
     /// # Errors
     /// [`Poison`]: a dead letter.
     ///
     /// # Panics
-    /// Where the record was not prepared, or comes from a topic that is no input.
+    /// As [`Decoder::decode`].
     pub fn decode(&self, record: &Record) -> Result<Decoded, Poison> {
-        let undecodable = |reason: &str| Poison::Undecodable {
-            reason: reason.to_owned(),
-        };
-        let input = self.input(record);
-        let Some(value) = record.value.as_deref() else {
-            return Err(undecodable("the record has no value"));
-        };
-        if value.len() > size_limit(record) {
-            return Err(Poison::TooLarge { size: value.len() });
-        }
-        let message = match value.first() {
-            Some(b'{') => match input {
-                Input::MatchFound => from_json::<MatchFoundValue>(value),
-                Input::SessionCommand => from_json::<SessionCommandValue>(value),
-            }?,
-            Some(0) => {
-                let id =
-                    frame_id(value).ok_or_else(|| undecodable("the frame has no schema id"))?;
-                match &*self.writers.known(input, id) {
-                    Writer::Unknown => return Err(Poison::UnknownSchema { id }),
-                    Writer::Unresolved(mismatch) => {
-                        return Err(Poison::Undecodable {
-                            reason: format!("writer schema {id} does not resolve: {mismatch}"),
-                        });
-                    }
-                    Writer::Resolved(plan) => match input {
-                        Input::MatchFound => from_avro::<MatchFoundValue>(plan, value),
-                        Input::SessionCommand => from_avro::<SessionCommandValue>(plan, value),
-                    }?,
-                }
-            }
-            Some(_) => {
-                return Err(undecodable(
-                    "the value begins neither with a zero byte nor with {",
-                ));
-            }
-            None => return Err(undecodable("the value is empty")),
-        };
-        let admitted = input == Input::SessionCommand && matches!(message, Message::Match(_));
-        if value.len() > MAX_VALUE && !admitted {
-            return Err(Poison::TooLarge { size: value.len() });
-        }
-        let fingerprint = fingerprint::of(&message);
-        Ok(Decoded {
-            message,
-            fingerprint,
-            admitted,
-        })
+        self.decoder.decode(record)
     }
 
     /// An event; `passthrough` of the message that caused it, `None` for a timer's.
@@ -322,19 +269,6 @@ impl Codec {
         let topic = &self.topics.session_dead_letter;
         dead_letter::dead_letter(topic, record, reason, group, failed_at)
     }
-
-    /// Which input `record` belongs to.
-    fn input(&self, record: &Record) -> Input {
-        if record.lane.topic == self.topics.session_command {
-            Input::SessionCommand
-        } else {
-            assert!(
-                record.lane.topic == self.topics.match_found,
-                "lanes read input topics only"
-            );
-            Input::MatchFound
-        }
-    }
 }
 
 /// The schema id of a value in Confluent wire format.
@@ -343,29 +277,4 @@ fn frame_id(value: &[u8]) -> Option<u32> {
         [0, a, b, c, d, ..] => Some(u32::from_be_bytes([*a, *b, *c, *d])),
         _ => None,
     }
-}
-
-/// What `record`'s value may have: a record that claims to be on its way home may be an `AdmitMatch`.
-fn size_limit(record: &Record) -> usize {
-    match claimed_forward(record) {
-        Some(_) => MAX_VALUE + ADMISSION_ROOM,
-        None => MAX_VALUE,
-    }
-}
-
-fn from_json<T: DeserializeOwned + Into<Message>>(value: &[u8]) -> Result<Message, Poison> {
-    let value: Result<T, _> = inbound::read_json(value);
-    value
-        .map(T::into)
-        .map_err(|reason| Poison::Undecodable { reason })
-}
-
-fn from_avro<T: DeserializeOwned + Into<Message>>(
-    plan: &Plan,
-    value: &[u8],
-) -> Result<Message, Poison> {
-    let value: Result<T, _> = read::read(plan, &value[5..]);
-    value.map(T::into).map_err(|error| Poison::Undecodable {
-        reason: format!("Avro: {error}"),
-    })
 }

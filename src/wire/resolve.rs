@@ -81,6 +81,21 @@ pub(super) enum Skip {
 
 /// Resolves the writer schema `text` to `reader`, one of ours.
 pub(super) fn resolve(text: &str, reader: &Schema) -> Result<Plan, Mismatch> {
+    let writer = parsed(text)?;
+    let (writer_names, reader_names) = (names(&writer)?, names(reader)?);
+    let mut resolver = Resolver::new(writer_names.get_names(), reader_names.get_names());
+    resolver.plan(&writer, None, reader, None)
+}
+
+/// Whether a value of the writer schema `text` nests no deeper than ours may.
+pub(super) fn bounded(text: &str) -> Result<(), Mismatch> {
+    let writer = parsed(text)?;
+    let names = names(&writer)?;
+    let mut resolver = Resolver::new(names.get_names(), names.get_names());
+    resolver.skip(&writer, None).map(drop)
+}
+
+fn parsed(text: &str) -> Result<Schema, Mismatch> {
     if text.len() > MAX_TEXT {
         return mismatch(format!("its text has {} bytes", text.len()));
     }
@@ -88,19 +103,11 @@ pub(super) fn resolve(text: &str, reader: &Schema) -> Result<Plan, Mismatch> {
     let mut json: Value =
         serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.trim().to_owned()));
     forget_what_does_not_bind(&mut json);
-    let writer =
-        Schema::parse(&json).map_err(|_| Mismatch("it is no Avro schema on its own".to_owned()))?;
-    let names = |schema| {
-        ResolvedSchema::new(schema).map_err(|_| Mismatch("a name in it is not defined".to_owned()))
-    };
-    let (writer_names, reader_names) = (names(&writer)?, names(reader)?);
-    let mut resolver = Resolver {
-        writer_names: writer_names.get_names(),
-        reader_names: reader_names.get_names(),
-        nodes: 0,
-        depth: 0,
-    };
-    resolver.plan(&writer, None, reader, None)
+    Schema::parse(&json).map_err(|_| Mismatch("it is no Avro schema on its own".to_owned()))
+}
+
+fn names(schema: &Schema) -> Result<ResolvedSchema<'_>, Mismatch> {
+    ResolvedSchema::new(schema).map_err(|_| Mismatch("a name in it is not defined".to_owned()))
 }
 
 /// Takes defaults and words out of a writer schema: resolution never looks at them, and the parser
@@ -134,6 +141,15 @@ fn unqualified(schema: &Schema) -> Option<&str> {
 }
 
 impl<'a> Resolver<'a> {
+    fn new(writer_names: &'a NamesRef<'a>, reader_names: &'a NamesRef<'a>) -> Self {
+        Self {
+            writer_names,
+            reader_names,
+            nodes: 0,
+            depth: 0,
+        }
+    }
+
     /// Counts one more type and one more level. A recursive schema ends here as well: references
     /// are followed as if they were written out.
     fn enter(&mut self) -> Result<(), Mismatch> {

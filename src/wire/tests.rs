@@ -6,6 +6,7 @@ mod golden;
 mod header;
 mod hostile;
 mod json;
+mod pages;
 mod registry;
 mod schema;
 mod support;

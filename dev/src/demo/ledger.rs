@@ -1,16 +1,19 @@
 //! What was asked and what the worker published: counts for people, and the checks of the contract's
 //! guarantees that a client can make (contract 1 and 3). A breach is kept as a fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tokio::sync::oneshot;
 
-use super::lines::say;
+use super::pulse::Pulse;
+use super::scene::Figures;
+use super::summary::Summary;
 
-#[derive(Default)]
 pub(super) struct Ledger {
+    began: Instant,
+    pulse: Pulse,
     /// By origin and id.
     asked: BTreeMap<(String, String), Asked>,
     /// Results by code.
@@ -19,8 +22,6 @@ pub(super) struct Ledger {
     types: BTreeMap<String, u64>,
     /// The events of each session, by sequence.
     sessions: BTreeMap<String, BTreeMap<i64, Json>>,
-    /// Milliseconds from command to first result.
-    latencies: Vec<u128>,
     redelivered: u64,
     garbage: u64,
     dead_letters: u64,
@@ -42,10 +43,41 @@ struct Asked {
 struct Kill {
     at: Instant,
     partitions: Vec<i32>,
-    is_taken_over: bool,
+    /// From the kill to the first answer from one of the partitions.
+    taken_over: Option<Duration>,
+}
+
+/// A learner's part in a session, as the events told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) session: String,
+    pub(super) joined_at: i64,
+    /// The last event's, which is the end's once the session has ended.
+    pub(super) reason: String,
+    pub(super) participants: i64,
+    pub(super) duration: i64,
+    pub(super) speaking: i64,
 }
 
 impl Ledger {
+    /// Opens the ledger; rates and windows count from `began`.
+    pub(super) fn new(began: Instant) -> Self {
+        Self {
+            began,
+            pulse: Pulse::default(),
+            asked: BTreeMap::new(),
+            codes: BTreeMap::new(),
+            types: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            redelivered: 0,
+            garbage: 0,
+            dead_letters: 0,
+            kill: None,
+            notes: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
     /// Notes a command or match that is about to be sent.
     pub(super) fn ask(&mut self, origin: &str, id: &str) -> oneshot::Receiver<Json> {
         let (sender, receiver) = oneshot::channel();
@@ -82,7 +114,7 @@ impl Ledger {
         self.kill = Some(Kill {
             at: Instant::now(),
             partitions,
-            is_taken_over: false,
+            taken_over: None,
         });
     }
 
@@ -98,6 +130,7 @@ impl Ledger {
         if result["replayed"] == true || is_conflict {
             asked.replays += 1;
             let note = if is_conflict { "" } else { ", replayed" };
+            self.pulse.answered(self.began.elapsed(), None);
             *self.codes.entry(format!("{code}{note}")).or_default() += 1;
         } else if let Some(first) = &asked.first {
             // A crash between publishing and noting it repeats the same bytes (contract 3.2).
@@ -110,19 +143,19 @@ impl Ledger {
         } else {
             *self.codes.entry(code).or_default() += 1;
             asked.first = Some(result.clone());
-            if let Some(at) = asked.at {
-                self.latencies.push(at.elapsed().as_millis());
-            }
+            let waited = asked.at.map(|at| at.elapsed());
+            self.pulse.answered(self.began.elapsed(), waited);
             if let (Some(kill), Some(partition), Some(at)) =
                 (&mut self.kill, asked.partition, asked.at)
-                && !kill.is_taken_over
+                && kill.taken_over.is_none()
                 && at > kill.at
                 && kill.partitions.contains(&partition)
             {
-                kill.is_taken_over = true;
-                let after = kill.at.elapsed().as_secs_f64();
+                let after = kill.at.elapsed();
+                kill.taken_over = Some(after);
                 self.notes.push(format!(
-                    "taken over: the first answer from partition {partition}, {after:.1} s after the kill"
+                    "taken over: the first answer from partition {partition}, {:.1} s after the kill",
+                    after.as_secs_f64()
                 ));
             }
         }
@@ -148,6 +181,7 @@ impl Ledger {
         }
         let last = known.last_key_value().map_or(0, |(last, _)| *last);
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        self.pulse.event(self.began.elapsed(), &event);
         known.insert(sequence, event);
         *self.types.entry(kind).or_default() += 1;
         if sequence != last + 1 {
@@ -179,30 +213,81 @@ impl Ledger {
         self.sessions.values().filter(|events| last(events)).count()
     }
 
-    /// A line about how it goes.
-    pub(super) fn progress(&self, elapsed: Duration) -> String {
-        let (p50, p99, _) = percentiles(&self.latencies);
-        let answered: u64 = self.codes.values().sum();
-        let refused: Vec<_> = self
-            .codes
+    /// From the kill to the take-over, once there was one.
+    pub(super) fn taken_over(&self) -> Option<Duration> {
+        self.kill.as_ref().and_then(|kill| kill.taken_over)
+    }
+
+    /// How it stands.
+    pub(super) fn figures(&self) -> Figures {
+        let now = self.began.elapsed();
+        let mut codes: Vec<_> = self.codes.clone().into_iter().collect();
+        codes.sort_by(|(_, one), (_, other)| other.cmp(one));
+        Figures {
+            waiting: self.status("waiting"),
+            active: self.status("active"),
+            ended: self.status("ended"),
+            asked: self.asked.values().map(|asked| asked.times).sum(),
+            answered: self.codes.values().sum(),
+            events: self.types.values().sum(),
+            answers_by_second: self.pulse.answers_by_second(now),
+            events_by_second: self.pulse.events_by_second(now),
+            recent: self.pulse.recent(now),
+            all: self.pulse.all(),
+            codes,
+            passing: self.pulse.passing(),
+            faults: self.faults.clone(),
+        }
+    }
+
+    /// The session with the most kinds of events.
+    pub(super) fn most_eventful(&self) -> Option<&str> {
+        let richness = |events: &BTreeMap<i64, Json>| {
+            let kinds: BTreeSet<_> = events
+                .values()
+                .map(|event| event["type"].as_str())
+                .collect();
+            (kinds.len(), events.len())
+        };
+        let best = self
+            .sessions
             .iter()
-            .filter(|(code, _)| !code.starts_with("accepted"))
-            .map(|(code, count)| format!("{code} {count}"))
-            .collect();
-        format!(
-            "{:>3} s  sessions: {} waiting, {} active, {} ended · {} asked, {answered} answered (p50 {p50} ms, p99 {p99} ms) · {} events · refused: {}",
-            elapsed.as_secs(),
-            self.status("waiting"),
-            self.status("active"),
-            self.status("ended"),
-            self.asked.values().map(|asked| asked.times).sum::<u64>(),
-            self.types.values().sum::<u64>(),
-            if refused.is_empty() {
-                "none".to_owned()
-            } else {
-                refused.join(", ")
-            },
-        )
+            .max_by_key(|(_, events)| richness(events));
+        best.map(|(session, _)| session.as_str())
+    }
+
+    /// Every learner's sessions, as `participant.joined` and the last event of each told them.
+    pub(super) fn parts(&self) -> BTreeMap<String, Vec<Part>> {
+        let mut parts: BTreeMap<String, BTreeMap<String, Part>> = BTreeMap::new();
+        for (session, events) in &self.sessions {
+            let Some((_, last)) = events.last_key_value() else {
+                continue;
+            };
+            let statistics = &last["statistics"];
+            let number = |value: &Json| value.as_i64().unwrap_or_default();
+            let joined = events
+                .values()
+                .filter(|event| event["type"] == "participant.joined")
+                .map(|event| &event["participant"]);
+            for participant in joined {
+                let user = participant["userId"].as_str().unwrap_or_default();
+                let own = statistics["participants"].as_array();
+                let own = own.and_then(|all| all.iter().find(|own| own["userId"] == user));
+                let part = Part {
+                    session: session.clone(),
+                    joined_at: number(&participant["joinedAt"]),
+                    reason: last["reason"].as_str().unwrap_or_default().to_owned(),
+                    participants: number(&statistics["totalParticipants"]),
+                    duration: number(&statistics["durationSeconds"]),
+                    speaking: own.map_or(0, |own| number(&own["speakingTimeSeconds"])),
+                };
+                let known = parts.entry(user.to_owned()).or_default();
+                known.entry(session.clone()).or_insert(part);
+            }
+        }
+        let list = |parts: BTreeMap<_, _>| parts.into_values().collect();
+        let parts = parts.into_iter();
+        parts.map(|(user, parts)| (user, list(parts))).collect()
     }
 
     /// What came of it, and every fault.
@@ -211,11 +296,9 @@ impl Ledger {
         for ((origin, id), asked) in &self.asked {
             if asked.first.is_none() {
                 faults.push(format!("{origin} {id} was never answered"));
-            } else if asked.replays + 1 != asked.times {
-                // A replayed answer may itself be redelivered after a crash.
-                if asked.replays + 1 < asked.times {
-                    faults.push(format!("a duplicate of {origin} {id} was never answered"));
-                }
+            } else if asked.replays + 1 < asked.times {
+                // More than that is no fault: a replayed answer may be redelivered after a crash.
+                faults.push(format!("a duplicate of {origin} {id} was never answered"));
             }
         }
         for (session, events) in &self.sessions {
@@ -235,120 +318,17 @@ impl Ledger {
         if self.dead_letters < self.garbage {
             faults.push("a record that is no command was not put aside".to_owned());
         }
-        if self
-            .kill
-            .as_ref()
-            .is_none_or(|kill| !kill.is_taken_over && !kill.partitions.is_empty())
-        {
+        if self.taken_over().is_none() {
             faults.push("nobody took over the killed worker's partitions".to_owned());
         }
-        let interesting = self.sessions.values().max_by_key(|events| {
-            let kinds: std::collections::BTreeSet<_> = events
-                .values()
-                .map(|event| event["type"].to_string())
-                .collect();
-            (kinds.len(), events.len())
-        });
         Summary {
-            codes: self.codes.clone(),
+            figures: self.figures(),
             types: self.types.clone(),
-            sessions: self.sessions.len(),
-            asked: self.asked.values().map(|asked| asked.times).sum(),
-            latencies: percentiles(&self.latencies),
             redelivered: self.redelivered,
             dead_letters: self.dead_letters,
-            story: interesting
-                .map(|events| events.values().cloned().collect())
-                .unwrap_or_default(),
+            taken_over: self.taken_over(),
             faults,
             took,
-        }
-    }
-}
-
-/// p50, p99 and the worst.
-pub(crate) fn percentiles(latencies: &[u128]) -> (u128, u128, u128) {
-    let mut sorted = latencies.to_vec();
-    sorted.sort_unstable();
-    let at = |percent: usize| {
-        let last = sorted.len().saturating_sub(1);
-        sorted
-            .get(last * percent / 100)
-            .copied()
-            .unwrap_or_default()
-    };
-    (at(50), at(99), at(100))
-}
-
-/// What came of a run.
-pub(super) struct Summary {
-    codes: BTreeMap<String, u64>,
-    types: BTreeMap<String, u64>,
-    sessions: usize,
-    asked: u64,
-    latencies: (u128, u128, u128),
-    redelivered: u64,
-    dead_letters: u64,
-    story: Vec<Json>,
-    faults: Vec<String>,
-    took: Duration,
-}
-
-impl Summary {
-    pub(super) fn is_sound(&self) -> bool {
-        self.faults.is_empty()
-    }
-
-    pub(super) fn print(&self) {
-        say("\nresults");
-        for (code, count) in &self.codes {
-            say(&format!("  {count:>6}  {code}"));
-        }
-        say("events");
-        for (kind, count) in &self.types {
-            say(&format!("  {count:>6}  {kind}"));
-        }
-        say(&format!(
-            "  {:>6}  redelivered, equal to the first",
-            self.redelivered
-        ));
-        say(&format!("  {:>6}  dead letters", self.dead_letters));
-        say("\none session");
-        let instant = |event: &Json| event["occurredAt"].as_i64().unwrap_or_default();
-        let began = self.story.first().map(instant).unwrap_or_default();
-        for event in &self.story {
-            #[expect(clippy::cast_precision_loss, reason = "a session's seconds are few")]
-            let seconds = (instant(event) - began) as f64 / 1000.0;
-            let word = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-            let who = event["participant"]["userId"]
-                .as_str()
-                .map_or_else(|| word(&event["actorUserId"]), str::to_owned);
-            say(&format!(
-                "  {:>3}  +{seconds:>6.3} s  {:<24} {who:<12} {}",
-                event["sequence"].as_i64().unwrap_or_default(),
-                word(&event["type"]),
-                word(&event["reason"]),
-            ));
-        }
-        let (p50, p99, worst) = self.latencies;
-        let seconds = self.took.as_secs_f64();
-        let events: u64 = self.types.values().sum();
-        #[expect(clippy::cast_precision_loss, reason = "a minute's counts are small")]
-        let rates = (self.asked as f64 / seconds, events as f64 / seconds);
-        say(&format!(
-            "\n{} sessions, {} commands and matches, {events} events in {seconds:.0} s: {:.0} commands/s, {:.0} events/s (the learners' pace, not the worker's)",
-            self.sessions, self.asked, rates.0, rates.1
-        ));
-        say(&format!(
-            "command to result: p50 {p50} ms, p99 {p99} ms, worst {worst} ms (the kill is in it)"
-        ));
-        if self.faults.is_empty() {
-            say(
-                "every command answered exactly once, every session's events gapless and ended last",
-            );
-        }
-        for fault in &self.faults {
-            say(&format!("FAULT: {fault}"));
         }
     }
 }

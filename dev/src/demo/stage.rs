@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rdkafka::Message as _;
@@ -19,6 +19,7 @@ use crate::gateway::{self, Codec, Encoding, Topics};
 const ANSWER_BOUND: Duration = Duration::from_secs(45);
 
 pub(super) struct Stage {
+    began: Instant,
     producer: FutureProducer,
     codec: Codec,
     topics: Topics,
@@ -27,8 +28,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Connects, and reads from now on.
-    pub(super) async fn new(services: &Services, topics: Topics) -> anyhow::Result<Arc<Self>> {
+    /// Connects, and reads from now on; rates count from `began`.
+    pub(super) async fn new(
+        services: &Services,
+        topics: Topics,
+        began: Instant,
+    ) -> anyhow::Result<Arc<Self>> {
         let outputs = [
             "session-command-result",
             "session-event",
@@ -39,15 +44,21 @@ impl Stage {
         let reader = tokio::task::spawn_blocking(move || gateway::reader(&brokers, &names));
         let reader = reader.await??;
         let stage = Arc::new(Self {
+            began,
             producer: gateway::producer(services.kafka())?,
             codec: Codec::new(services.registry_url(), &topics).await?,
             topics,
-            ledger: Mutex::default(),
+            ledger: Mutex::new(Ledger::new(began)),
             numbers: AtomicU64::new(1),
         });
         let follower = Arc::clone(&stage);
         tokio::spawn(async move { follower.follow(reader).await });
         Ok(stage)
+    }
+
+    /// When rates began to count.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     pub(super) fn topic(&self, topic: &str) -> String {

@@ -10,8 +10,9 @@ use rdkafka::consumer::StreamConsumer;
 use serde_json::{Value as Json, json};
 
 use super::backlog::Backlog;
-use crate::demo::{percentiles, say};
+use crate::demo::say;
 use crate::gateway::{self, Codec, Topics};
+use crate::percentiles::Percentiles;
 use crate::worker::Running;
 
 /// Without any result for so long, a measurement is given up.
@@ -163,9 +164,7 @@ pub(super) async fn drain(
 pub(super) struct Latency {
     rate: u32,
     commands: usize,
-    p50: u128,
-    p99: u128,
-    worst: u128,
+    millis: Percentiles,
 }
 
 impl Latency {
@@ -173,16 +172,22 @@ impl Latency {
         json!({
             "commandsPerSecond": self.rate,
             "commands": self.commands,
-            "p50Millis": self.p50,
-            "p99Millis": self.p99,
-            "maxMillis": self.worst,
+            "p50Millis": self.millis.p50,
+            "p90Millis": self.millis.p90,
+            "p99Millis": self.millis.p99,
+            "maxMillis": self.millis.worst,
         })
     }
 
     pub(super) fn print(&self) {
         say(&format!(
-            "command to result at {}/s ({} commands): p50 {} ms, p99 {} ms, worst {} ms",
-            self.rate, self.commands, self.p50, self.p99, self.worst
+            "command to result at {}/s ({} commands): p50 {} ms, p90 {} ms, p99 {} ms, worst {} ms",
+            self.rate,
+            self.commands,
+            self.millis.p50,
+            self.millis.p90,
+            self.millis.p99,
+            self.millis.worst
         ));
     }
 }
@@ -223,7 +228,7 @@ pub(super) async fn latency(
         .zip(0..)
         .collect();
     let receive = async {
-        let mut waited: HashMap<String, u128> = HashMap::with_capacity(wanted.len());
+        let mut waited: HashMap<String, u64> = HashMap::with_capacity(wanted.len());
         while waited.len() < wanted.len() {
             let Some((id, _)) = next(&results, running).await? else {
                 continue;
@@ -232,19 +237,16 @@ pub(super) async fn latency(
                 continue;
             };
             let due = began + Duration::from_secs(1) / rate * *place;
-            let wait = due.elapsed().as_millis();
+            let wait = u64::try_from(due.elapsed().as_millis()).unwrap_or(u64::MAX);
             waited.entry(id).or_insert(wait);
         }
         anyhow::Ok(waited.into_values().collect::<Vec<_>>())
     };
     let ((), waited) = tokio::try_join!(send, receive)?;
-    let (p50, p99, worst) = percentiles(&waited);
     Ok(Latency {
         rate,
         commands: waited.len(),
-        p50,
-        p99,
-        worst,
+        millis: Percentiles::of(waited),
     })
 }
 

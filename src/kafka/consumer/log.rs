@@ -268,7 +268,8 @@ impl Log for PartitionLog {
     }
 }
 
-fn to_record(lane: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
+/// `message` as a record of `lane`.
+pub(in crate::kafka) fn to_record(lane: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
     let mut headers: Vec<Header> = Vec::new();
     if let Some(found) = message.headers() {
         headers.reserve(found.count());

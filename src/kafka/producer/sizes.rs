@@ -35,7 +35,7 @@ pub fn record_bytes(record: &OutRecord) -> usize {
 }
 
 /// Each topic's `max.message.bytes`.
-pub(super) struct Sizes {
+pub(in crate::kafka) struct Sizes {
     topics: RwLock<BTreeMap<Arc<str>, usize>>,
 }
 
@@ -49,7 +49,10 @@ impl Sizes {
     }
 
     /// Asks the brokers.
-    pub(super) async fn read(settings: &Settings, topics: &[Arc<str>]) -> Result<Self, SetupError> {
+    pub(in crate::kafka) async fn read(
+        settings: &Settings,
+        topics: &[Arc<str>],
+    ) -> Result<Self, SetupError> {
         let brokers = settings.brokers.clone();
         let topics = topics.to_vec();
         admin::with_client(settings, move |client, runtime| {
@@ -98,7 +101,7 @@ impl Sizes {
         *self.topics.write().expect(UNPOISONED) = other;
     }
 
-    pub(super) fn max_record_bytes(&self, topic: &str) -> usize {
+    pub(in crate::kafka) fn max_record_bytes(&self, topic: &str) -> usize {
         self.topics
             .read()
             .expect(UNPOISONED)
@@ -109,7 +112,7 @@ impl Sizes {
 
     /// The client must let pass what the largest topic takes, and must not build batches that the
     /// smallest refuses: it would never take them apart.
-    pub(super) fn configure(&self, config: &mut ClientConfig) {
+    pub(in crate::kafka) fn configure(&self, config: &mut ClientConfig) {
         let topics = self.topics.read().expect(UNPOISONED);
         let largest = topics.values().copied().max().unwrap_or(DEFAULT);
         let smallest = topics.values().copied().min().unwrap_or(DEFAULT);

@@ -66,7 +66,7 @@ pub(crate) fn instant(date: DateTime) -> Timestamp {
 }
 
 /// Values that are stored as words.
-pub(crate) trait Named: Copy + 'static {
+pub trait Named: Copy + 'static {
     /// What is named, for an error.
     const WHAT: &'static str;
     /// Every value.
@@ -74,6 +74,11 @@ pub(crate) trait Named: Copy + 'static {
 
     /// The value's word.
     fn name(self) -> &'static str;
+}
+
+/// The word that `value` is stored as, which is the contract's.
+pub fn name<T: Named>(value: T) -> &'static str {
+    value.name()
 }
 
 /// Gives every value of an enum its word; one that is left out does not compile.

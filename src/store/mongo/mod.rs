@@ -14,6 +14,7 @@ mod lane;
 mod reader;
 mod snapshot;
 mod statement;
+pub mod trace;
 mod transaction;
 mod views;
 
@@ -25,6 +26,7 @@ use mongodb::{Client, ClientSession, Database};
 pub use checks::{Finding, Severity, check};
 pub use client::{ConnectError, Options, Patience};
 pub use clock::MongoClock;
+pub use documents::{Named, name};
 pub use lane::MongoLane;
 pub use views::MongoViews;
 

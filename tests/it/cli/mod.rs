@@ -3,6 +3,7 @@
 
 mod audit;
 mod deployment;
+mod probe;
 
 use std::process::{Command, Output};
 
@@ -102,6 +103,8 @@ fn contract_6_usage_and_settings_faults_end_with_2() {
         &["topics", "plan", "--topics", "/does/not/exist"][..],
         &["lanes", "seek", "match-found", "3", "--yes"][..],
         &["lanes", "seek", "elsewhere/3", "3", "--yes"][..],
+        &["probe", "--live", "--ready"][..],
+        &["probe", "--http-listen", "127.0.0.1:0"][..],
     ] {
         let ended = ended(&mut worker(arguments));
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");

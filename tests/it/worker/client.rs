@@ -39,15 +39,15 @@ fn schema(text: &str) -> Schema {
 
 /// A record as it was read.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) partition: i32,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Vec<u8>,
-    pub(super) headers: BTreeMap<String, Vec<u8>>,
+pub(crate) struct Seen {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: BTreeMap<String, Vec<u8>>,
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let bytes = self.headers.get(name)?;
         std::str::from_utf8(bytes).ok()
     }
@@ -61,7 +61,7 @@ struct Outputs {
 }
 
 /// A sender and reader of one deployment.
-pub(super) struct Client {
+pub(crate) struct Client {
     deployment: Deployment,
     producer: FutureProducer,
     outputs: Arc<Mutex<Outputs>>,
@@ -79,7 +79,7 @@ impl Drop for Client {
 }
 
 impl Client {
-    pub(super) fn new(deployment: &Deployment) -> Self {
+    pub(crate) fn new(deployment: &Deployment) -> Self {
         let brokers = &deployment.parts.kafka;
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -132,7 +132,7 @@ impl Client {
     }
 
     /// Writes one record, and returns when it is written.
-    pub(super) async fn write(
+    pub(crate) async fn write(
         &self,
         topic: &str,
         key: &str,
@@ -158,13 +158,13 @@ impl Client {
     }
 
     /// Sends a command as JSON and returns its id.
-    pub(super) async fn send(&self, user: &str, branch: &str, body: &Value) -> String {
+    pub(crate) async fn send(&self, user: &str, branch: &str, body: &Value) -> String {
         let command = command(user, branch, body);
         self.write_command(&command).await
     }
 
     /// Sends a command that was made with [`command`], and returns its id.
-    pub(super) async fn write_command(&self, command: &Value) -> String {
+    pub(crate) async fn write_command(&self, command: &Value) -> String {
         let id = text(&command["commandId"]);
         self.write("session-command", &id, command.to_string().as_bytes(), &[])
             .await;
@@ -172,20 +172,20 @@ impl Client {
     }
 
     /// Sends a command as JSON and returns its result.
-    pub(super) async fn ask(&self, user: &str, branch: &str, body: Value) -> Value {
+    pub(crate) async fn ask(&self, user: &str, branch: &str, body: Value) -> Value {
         let id = self.send(user, branch, &body).await;
         self.result(&id).await
     }
 
     /// The same, and it is accepted.
-    pub(super) async fn accepted(&self, user: &str, branch: &str, body: Value) -> Value {
+    pub(crate) async fn accepted(&self, user: &str, branch: &str, body: Value) -> Value {
         let result = self.ask(user, branch, body).await;
         assert_eq!(result["outcome"], "accepted", "{branch}: {result}");
         result
     }
 
     /// The same, and it is refused; the code.
-    pub(super) async fn refused(&self, user: &str, branch: &str, body: Value) -> (String, i64) {
+    pub(crate) async fn refused(&self, user: &str, branch: &str, body: Value) -> (String, i64) {
         let result = self.ask(user, branch, body).await;
         assert_eq!(result["outcome"], "rejected", "{branch}: {result}");
         let status = result["httpStatus"].as_i64().expect("a status");
@@ -193,7 +193,7 @@ impl Client {
     }
 
     /// Makes a private session and returns its id and code.
-    pub(super) async fn private(&self, host: &str, seats: i32) -> (String, String) {
+    pub(crate) async fn private(&self, host: &str, seats: i32) -> (String, String) {
         let body = json!({"targetLanguageCode": "fr", "maxParticipants": seats});
         let made = self.accepted(host, "CreatePrivateSession", body).await;
         assert_eq!(made["httpStatus"], 201, "{made}");
@@ -201,7 +201,7 @@ impl Client {
     }
 
     /// Sends a match as JSON and returns its result.
-    pub(super) async fn matched(&self, users: &[&str]) -> Value {
+    pub(crate) async fn matched(&self, users: &[&str]) -> Value {
         let found = found(users);
         let id = text(&found["matchId"]);
         self.write("match-found", &id, found.to_string().as_bytes(), &[])
@@ -210,19 +210,19 @@ impl Client {
     }
 
     /// The first result of a command or match.
-    pub(super) async fn result(&self, id: &str) -> Value {
+    pub(crate) async fn result(&self, id: &str) -> Value {
         let mut results = self.results(id, 1).await;
         results.remove(0)
     }
 
     /// The results of a command or match, when there are `count`.
-    pub(super) async fn results(&self, id: &str, count: usize) -> Vec<Value> {
+    pub(crate) async fn results(&self, id: &str, count: usize) -> Vec<Value> {
         let results = self.seen_results(id, count).await;
         results.into_iter().map(|(_, result)| result).collect()
     }
 
     /// The same with their records.
-    pub(super) async fn seen_results(&self, id: &str, count: usize) -> Vec<(Seen, Value)> {
+    pub(crate) async fn seen_results(&self, id: &str, count: usize) -> Vec<(Seen, Value)> {
         self.until(&format!("{count} results of {id}"), |outputs| {
             let found = outputs
                 .results
@@ -235,7 +235,7 @@ impl Client {
     }
 
     /// The events of a session once `last` is among them, in order, without repeats.
-    pub(super) async fn events(&self, session: &str, last: &str) -> Vec<Value> {
+    pub(crate) async fn events(&self, session: &str, last: &str) -> Vec<Value> {
         self.seen_events(session, last)
             .await
             .into_iter()
@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// The same with their records.
-    pub(super) async fn seen_events(&self, session: &str, last: &str) -> Vec<(Seen, Value)> {
+    pub(crate) async fn seen_events(&self, session: &str, last: &str) -> Vec<(Seen, Value)> {
         self.until(&format!("{last} of {session}"), |outputs| {
             let events = once(outputs, session);
             let is_there = events.iter().any(|(_, event)| event["type"] == last);
@@ -254,7 +254,7 @@ impl Client {
     }
 
     /// Waits for a dead letter with this key.
-    pub(super) async fn dead_letter(&self, key: &str) -> Seen {
+    pub(crate) async fn dead_letter(&self, key: &str) -> Seen {
         self.until(&format!("a dead letter {key}"), |outputs| {
             let mut letters = outputs.dead_letters.iter();
             letters
@@ -265,12 +265,12 @@ impl Client {
     }
 
     /// How many dead letters there are so far.
-    pub(super) fn dead_letters(&self) -> usize {
+    pub(crate) fn dead_letters(&self) -> usize {
         self.outputs.lock().expect("unpoisoned").dead_letters.len()
     }
 
     /// Whether a result for `id` has been seen.
-    pub(super) fn is_answered(&self, id: &str) -> bool {
+    pub(crate) fn is_answered(&self, id: &str) -> bool {
         let outputs = self.outputs.lock().expect("unpoisoned");
         outputs
             .results
@@ -279,7 +279,7 @@ impl Client {
     }
 
     /// Waits until one of `ids` is answered.
-    pub(super) async fn any_result(&self, ids: &[String]) {
+    pub(crate) async fn any_result(&self, ids: &[String]) {
         self.until("answer to any command", |outputs| {
             let mut results = outputs.results.iter();
             results
@@ -308,7 +308,7 @@ impl Client {
 
     /// Guarantees 1 and 2 (contract 3) for `commands`, each sent once: one result by content, and
     /// events without a gap, in order, in one partition a session, repeats to the byte.
-    pub(super) async fn guarantees_hold(&self, commands: &[String]) {
+    pub(crate) async fn guarantees_hold(&self, commands: &[String]) {
         let wanted: BTreeSet<&str> = commands.iter().map(String::as_str).collect();
         self.until(
             "result of every command and the events it tells of",
@@ -418,12 +418,12 @@ fn read(schema: &Schema, value: &[u8]) -> Value {
 }
 
 /// A JSON text.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
 /// The types of `events`, in order.
-pub(super) fn types(events: &[Value]) -> Vec<&str> {
+pub(crate) fn types(events: &[Value]) -> Vec<&str> {
     events
         .iter()
         .map(|event| event["type"].as_str().expect("a text"))
@@ -431,12 +431,12 @@ pub(super) fn types(events: &[Value]) -> Vec<&str> {
 }
 
 /// A name that no other test uses.
-pub(super) fn unique(name: &str) -> String {
+pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::new_v4().simple())
 }
 
 /// Now, by this machine's clock, in milliseconds.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("it is after 1970");
@@ -444,7 +444,7 @@ pub(super) fn now() -> i64 {
 }
 
 /// A command as JSON (contract 1, input values).
-pub(super) fn command(user: &str, branch: &str, body: &Value) -> Value {
+pub(crate) fn command(user: &str, branch: &str, body: &Value) -> Value {
     json!({
         "commandId": unique("command"), "issuedAt": now(), "userId": user,
         "command": {branch: body},
@@ -452,7 +452,7 @@ pub(super) fn command(user: &str, branch: &str, body: &Value) -> Value {
 }
 
 /// A match as JSON.
-pub(super) fn found(users: &[&str]) -> Value {
+pub(crate) fn found(users: &[&str]) -> Value {
     let users: Vec<_> = users.iter().map(|user| json!({"userId": user})).collect();
     json!({
         "matchId": unique("match"), "matchedAt": now(), "targetLanguageCode": "fr",
@@ -461,7 +461,7 @@ pub(super) fn found(users: &[&str]) -> Value {
 }
 
 /// A command's JSON in Avro by the schema that the registry has; every field must be given.
-pub(super) fn avro_command(id: u32, command: &Value) -> Vec<u8> {
+pub(crate) fn avro_command(id: u32, command: &Value) -> Vec<u8> {
     let (branch, body) = command["command"]
         .as_object()
         .and_then(|branches| branches.iter().next())
@@ -494,7 +494,7 @@ pub(super) fn avro_command(id: u32, command: &Value) -> Vec<u8> {
 }
 
 /// A match's JSON in Avro.
-pub(super) fn avro_match(id: u32, found: &Value) -> Vec<u8> {
+pub(crate) fn avro_match(id: u32, found: &Value) -> Vec<u8> {
     let datum = avro(found)
         .resolve(&MATCH)
         .expect("the match fits its schema");
@@ -537,7 +537,7 @@ fn framed(id: u32, schema: &Schema, datum: Avro) -> Vec<u8> {
 }
 
 /// The registry's id of the schema in `subject`.
-pub(super) async fn schema_id(deployment: &Deployment, topic: &str) -> u32 {
+pub(crate) async fn schema_id(deployment: &Deployment, topic: &str) -> u32 {
     let registry = &deployment.parts.registry;
     let subject = format!("{}-value", deployment.topic(topic));
     let url = format!("{registry}/subjects/{subject}/versions/latest");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::services;
 
 /// How long a condition may take to come true; a fault may cost clients many seconds.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 const TOPICS: [&str; 5] = [
     "match-found",
@@ -22,15 +22,15 @@ const TOPICS: [&str; 5] = [
 
 /// The real parts a deployment runs on.
 #[derive(Clone, Debug)]
-pub(super) struct Parts {
-    pub(super) kafka: String,
-    pub(super) registry: String,
-    pub(super) mongo: String,
+pub(crate) struct Parts {
+    pub(crate) kafka: String,
+    pub(crate) registry: String,
+    pub(crate) mongo: String,
 }
 
 impl Parts {
     /// Those that all tests share.
-    pub(super) fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         Self {
             kafka: services::kafka(),
             registry: services::registry_url(),
@@ -41,15 +41,15 @@ impl Parts {
 
 /// What no other test has.
 #[derive(Clone, Debug)]
-pub(super) struct Deployment {
-    pub(super) name: String,
-    pub(super) parts: Parts,
+pub(crate) struct Deployment {
+    pub(crate) name: String,
+    pub(crate) parts: Parts,
     settings: Vec<String>,
 }
 
 impl Deployment {
     /// Names only: nothing is made yet.
-    pub(super) fn named(parts: Parts, settings: &[&str]) -> Self {
+    pub(crate) fn named(parts: Parts, settings: &[&str]) -> Self {
         Self {
             name: uuid::Uuid::new_v4().simple().to_string(),
             parts,
@@ -58,7 +58,7 @@ impl Deployment {
     }
 
     /// With topics and schemas, ready to be run.
-    pub(super) async fn prepared(parts: Parts, settings: &[&str]) -> Self {
+    pub(crate) async fn prepared(parts: Parts, settings: &[&str]) -> Self {
         let deployment = Self::named(parts, settings);
         for arguments in [["topics", "apply"], ["schemas", "register"]] {
             let ended = deployment.run(&arguments, &[]).await;
@@ -68,14 +68,14 @@ impl Deployment {
     }
 
     /// The same names on other parts.
-    pub(super) fn on(&self, parts: Parts) -> Self {
+    pub(crate) fn on(&self, parts: Parts) -> Self {
         Self {
             parts,
             ..self.clone()
         }
     }
 
-    pub(super) fn topic(&self, topic: &str) -> String {
+    pub(crate) fn topic(&self, topic: &str) -> String {
         format!("{topic}-{}", self.name)
     }
 
@@ -101,7 +101,7 @@ impl Deployment {
 
     /// Runs a command of the binary to its end; one that does not end in time is killed, and has no
     /// code.
-    pub(super) async fn run(&self, arguments: &[&str], settings: &[&str]) -> Ended {
+    pub(crate) async fn run(&self, arguments: &[&str], settings: &[&str]) -> Ended {
         let mut process = Process::spawn(self.command(arguments, settings));
         let status = process.ended(PATIENCE).await;
         Ended {
@@ -111,14 +111,14 @@ impl Deployment {
     }
 
     /// Starts a worker and waits until it is ready.
-    pub(super) async fn worker(&self, settings: &[&str]) -> Worker {
+    pub(crate) async fn worker(&self, settings: &[&str]) -> Worker {
         let worker = self.unready_worker(settings).await;
         worker.readiness(200).await;
         worker
     }
 
     /// Starts a worker and waits until it listens.
-    pub(super) async fn unready_worker(&self, settings: &[&str]) -> Worker {
+    pub(crate) async fn unready_worker(&self, settings: &[&str]) -> Worker {
         let mut command = self.command(&["run"], settings);
         command.args(["--set", "http.listen=127.0.0.1:0"]);
         let mut process = Process::spawn(command);
@@ -137,7 +137,7 @@ impl Deployment {
     }
 
     /// `audit` finds nothing.
-    pub(super) async fn is_sound(&self) {
+    pub(crate) async fn is_sound(&self) {
         let ended = self.run(&["audit"], &[]).await;
         assert_eq!(ended.code, Some(0), "{}", ended.text);
     }
@@ -153,21 +153,21 @@ fn listening(output: &str) -> Option<String> {
 
 /// How a command ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
     /// Both streams.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// A child that does not outlive this process, however this process ends.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     watcher: Child,
     log: PathBuf,
 }
 
 impl Process {
-    pub(super) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let name = format!("session-worker-{}.log", uuid::Uuid::new_v4().simple());
         let log = std::env::temp_dir().join(name);
         let file = File::create(&log).expect("a log is made");
@@ -236,21 +236,21 @@ impl Drop for Process {
 }
 
 /// A running worker. Dropping it kills it.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     process: Process,
     address: String,
 }
 
 impl Worker {
     /// As a crash: nothing is drained.
-    pub(super) async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.process.child.kill().expect("it still ran");
         let ended = self.process.ended(PATIENCE).await;
         assert!(ended.is_some(), "a killed process ends");
     }
 
     /// SIGTERM; within the 30 s of contract 6 it has exited with 0.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let signalled = Command::new("kill")
             .args(["-TERM", &self.process.child.id().to_string()])
             .status();
@@ -260,8 +260,13 @@ impl Worker {
         assert_eq!(code, Some(0), "{}", self.process.output());
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Everything it has said.
-    pub(super) fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.process.output()
     }
 
@@ -271,7 +276,7 @@ impl Worker {
     }
 
     /// Waits until `/readyz` answers `status`.
-    pub(super) async fn readiness(&self, status: u16) {
+    pub(crate) async fn readiness(&self, status: u16) {
         let url = format!("http://{}/readyz", self.address);
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -294,7 +299,7 @@ impl Worker {
     }
 
     /// Whether its process still runs.
-    pub(super) fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.process.child.try_wait(), Ok(None))
     }
 }

@@ -8,5 +8,6 @@ mod deadlines;
 mod deployment;
 mod load;
 mod outages;
+mod probe;
 mod start;
 mod views;
