@@ -244,10 +244,10 @@ pub(super) struct HistoryQuery {
     /// Sessions of this status only.
     pub(super) status: Option<Status>,
     /// Sessions of exactly this language only.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
     /// First joined at this instant or later.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
     pub(super) from: Option<Instant>,
     /// First joined before this instant.
     #[param(value_type = Option<String>, format = DateTime)]
@@ -269,7 +269,7 @@ pub(super) struct ListQuery {
     /// Sessions of this status only.
     pub(super) status: Option<Status>,
     /// Sessions of exactly this language only.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
 }
 

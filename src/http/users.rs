@@ -21,7 +21,14 @@ use crate::domain::UserId;
     path = "/users/{userId}/limits",
     tag = "users",
     operation_id = "getLimits",
-    params(("userId" = String, Path, description = "The user's id", min_length = 1, max_length = 128)),
+    params((
+        "userId" = String,
+        Path,
+        description = "The user's id: no control characters, not only white space",
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$",
+    )),
     responses(
         (status = 200, description = "What is used and what is allowed", body = LimitsView),
         (

@@ -2,12 +2,12 @@
 //! time. It passes when a test lets it: by minutes here where the worker counts seconds, so that a slow
 //! machine's own seconds change nothing.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::json;
-use tracing::subscriber::DefaultGuard;
 
 use super::super::Mode;
 use super::super::provider::Pace;
@@ -97,17 +97,26 @@ pub(super) async fn answered(
         .expect("the answer comes");
 }
 
-/// What is logged on this thread while it lives.
-pub(super) struct Log {
-    text: Arc<Mutex<Vec<u8>>>,
-    _guard: DefaultGuard,
+thread_local! {
+    static HEARD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Tail(Arc<Mutex<Vec<u8>>>);
+/// One for the whole process: a subscriber of one thread alone misses lines whose first writer was a
+/// thread without one, since whether a line is wanted is remembered for all.
+static LISTENING: LazyLock<()> = LazyLock::new(|| {
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_env_filter("info,session_worker::http=trace,reqwest=trace,hyper_util=trace")
+        .with_writer(|| Ear)
+        .init();
+});
 
-impl Write for Tail {
+struct Ear;
+
+impl Write for Ear {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("unpoisoned").write(bytes)
+        HEARD.with_borrow_mut(|heard| heard.extend_from_slice(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -115,23 +124,18 @@ impl Write for Tail {
     }
 }
 
+/// What is logged on this thread since it was made.
+pub(super) struct Log;
+
 impl Log {
     pub(super) fn of_this_thread() -> Self {
-        let text: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let tail = Arc::clone(&text);
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || Tail(Arc::clone(&tail)))
-            .finish();
-        Self {
-            text,
-            _guard: tracing::subscriber::set_default(subscriber),
-        }
+        LazyLock::force(&LISTENING);
+        HEARD.take();
+        Self
     }
 
     pub(super) fn text(&self) -> String {
-        let text = self.text.lock().expect("unpoisoned").clone();
+        let text = HEARD.with_borrow(Clone::clone);
         String::from_utf8(text).expect("UTF-8")
     }
 
