@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections at once. One more ends the one that is idle longest; where none is, it waits.
 const CONNECTIONS: usize = 512;
-/// How long a client may take to send its request's head, and an idle connection is kept.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request's head, and an idle connection is kept: longer than
+/// the usual proxies keep theirs (60 s), so that none writes into one that is just being closed.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// Bytes of a request's head at most: more than the router takes, so that most of those who exceed its
 /// bounds are told so in words.
 const HEAD_BYTES: usize = 64 << 10;
