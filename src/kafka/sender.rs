@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
+use super::admin::Quiet;
 use super::producer::{Sizes, headers_of, record_bytes};
 use super::settings::{Settings, SetupError};
 use crate::record::{Origin, OutRecord, TopicPartition};
@@ -33,7 +34,7 @@ pub enum Unsent {
 
 /// A way to the brokers.
 pub struct Sender {
-    producer: FutureProducer,
+    producer: FutureProducer<Quiet>,
     sizes: Sizes,
 }
 
@@ -47,7 +48,7 @@ impl Sender {
         let sizes = Sizes::read(settings, topics).await?;
         let mut config = settings.sender(PATIENCE);
         sizes.configure(&mut config);
-        let producer = config.create()?;
+        let producer = config.create_with_context(Quiet)?;
         Ok(Self { producer, sizes })
     }
 

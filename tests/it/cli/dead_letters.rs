@@ -11,6 +11,7 @@ async fn printed(deployment: &Deployment, arguments: &[&str], code: i32) -> Valu
     let all = [&["dead-letters"], arguments, &["--output", "json"]].concat();
     let ended = run(deployment, &all).await;
     assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+    assert_eq!(ended.err.is_empty(), code != 2, "{}", ended.err);
     serde_json::from_str(&ended.out).expect("JSON")
 }
 
