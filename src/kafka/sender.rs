@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
@@ -80,6 +81,14 @@ impl Sender {
                 lane: TopicPartition::new(Arc::clone(&record.topic), delivery.partition),
                 offset: delivery.offset,
             }),
+            // The topic's limit was lowered since it was asked for.
+            Err((error, _))
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) =>
+            {
+                Err(Unsent::Refused {
+                    reason: error.to_string(),
+                })
+            }
             Err((error, _)) => Err(Unsent::InDoubt {
                 reason: error.to_string(),
             }),
