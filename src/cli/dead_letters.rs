@@ -79,8 +79,9 @@ pub(super) enum DeadLettersCommand {
     /// A record that the brokers do not acknowledge ends the run; what was sent and what was not is said,
     /// and the exit code is 1, as it is where a letter cannot be sent.
     ///
-    /// JSON: {dryRun, letters, left}, and a letter is {address, reason, topic, key, replays, outcome
-    /// (wouldSend, sent, skipped, refused, failed), record, detail}. Fields are only ever added.
+    /// JSON: {dryRun, letters, left (beyond --limit; null where the run ended early)}, and a letter is
+    /// {address, reason, topic, key, replays, outcome (wouldSend, sent, skipped, refused, failed), record,
+    /// detail}. Fields are only ever added.
     #[command(verbatim_doc_comment)]
     Replay {
         /// Which ones: offsets, or partition/offset; none: those that the filter takes

@@ -1,5 +1,9 @@
 //! Dead letters of a real worker: listed, looked at, and sent again, to die again or to be judged.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use dev::{Options, Services, Source};
 use serde_json::{Value, json};
 
 use super::session::run;
@@ -11,6 +15,7 @@ async fn printed(deployment: &Deployment, arguments: &[&str], code: i32) -> Valu
     let all = [&["dead-letters"], arguments, &["--output", "json"]].concat();
     let ended = run(deployment, &all).await;
     assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+    assert_eq!(ended.err.is_empty(), code != 2, "{}", ended.err);
     serde_json::from_str(&ended.out).expect("JSON")
 }
 
@@ -302,4 +307,81 @@ async fn brokers_that_are_down_are_named_and_nothing_is_called_sent() {
         assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
         assert!(ended.err.contains("127.0.0.1:1"), "{}", ended.err);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_fails_ends_the_run_and_says_what_was_sent() {
+    let _undisturbed = services::undisturbed().await;
+    let own = Services::start(Options {
+        source: Source::Own,
+        kafka: true,
+        ..Options::none()
+    })
+    .await
+    .expect("a broker");
+    let parts = Parts {
+        kafka: own.kafka().to_owned(),
+        ..Parts::shared()
+    };
+    let deployment = Deployment::prepared(parts, &[]).await;
+    let client = Client::new(&deployment);
+    let topic = deployment.topic("session-command");
+    for key in ["a", "b", "c"] {
+        let headers = [
+            ("dlq-reason", "undecodable"),
+            ("dlq-topic", topic.as_str()),
+            ("dlq-partition", "0"),
+            ("dlq-offset", "0"),
+        ];
+        client
+            .write("session-dead-letter", key, b"x", &headers)
+            .await;
+    }
+    let arguments = [
+        "dead-letters",
+        "replay",
+        "--since",
+        "1h",
+        "--yes",
+        "--rate",
+        "1",
+    ];
+    let mut command = deployment.command(&arguments, &[]);
+    let mut replay = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let out = replay.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(out).lines();
+    let (first, mut lines) = tokio::task::spawn_blocking(move || {
+        let first = lines.next().expect("a line").expect("it is text");
+        (first, lines)
+    })
+    .await
+    .expect("the first line came");
+    own.broker().freeze().await;
+    let (rest, status) = tokio::task::spawn_blocking(move || {
+        let rest: Vec<String> = lines.by_ref().map(|line| line.expect("text")).collect();
+        (rest, replay.wait().expect("it ends"))
+    })
+    .await
+    .expect("it ended");
+    own.broker().thaw().await;
+    assert!(
+        first.starts_with(&format!("0/0  sent to {topic}/")),
+        "{first}"
+    );
+    assert_eq!(status.code(), Some(1), "{rest:?}");
+    let failed = rest
+        .iter()
+        .filter(|line| line.contains("FAILED: not acknowledged"));
+    assert_eq!(failed.count(), 1, "{rest:?}");
+    let ended = rest
+        .iter()
+        .filter(|line| line.contains("the run ended there"));
+    assert_eq!(ended.count(), 1, "{rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("0/2")), "{rest:?}");
+    drop(client);
+    own.stop().await;
 }

@@ -30,7 +30,13 @@ pub(super) async fn run(deployment: &Deployment, arguments: &[&str]) -> Ended {
 async fn shown(deployment: &Deployment, id: &str) -> Value {
     let shown = run(deployment, &["session", "show", id, "--output", "json"]).await;
     assert_eq!(shown.code, Some(0), "{shown:?}");
-    serde_json::from_str(&shown.out).expect("JSON")
+    let life: Value = serde_json::from_str(&shown.out).expect("JSON");
+    if life["missing"] == json!([]) {
+        assert_eq!(shown.err, "");
+    } else {
+        assert!(shown.err.contains("missing: "), "{}", shown.err);
+    }
+    life
 }
 
 /// Sends a command under its session's key, so that it arrives at home, and returns its result.
