@@ -78,10 +78,14 @@ impl Schemathesis {
         })
     }
 
-    /// Runs it to its end, in a folder of its own that goes away.
-    pub async fn run(&self, arguments: &[&str]) -> Result<Verdict> {
+    /// Runs it to its end, in a folder of its own that holds `files` (name and text) and goes away.
+    pub async fn run(&self, files: &[(&str, &str)], arguments: &[&str]) -> Result<Verdict> {
         let place = Place::temporary()?;
         let folder = place.service("schemathesis")?;
+        for (name, text) in files {
+            let file = folder.join(name);
+            std::fs::write(&file, text).io("write", &file)?;
+        }
         let log = folder.join("output.log");
         let process = Process::start(Spec {
             program: self.python.clone(),

@@ -7,6 +7,7 @@ mod dead_letters;
 mod deadlines;
 pub(crate) mod deployment;
 mod load;
+mod openapi;
 mod outages;
 mod probe;
 mod start;
