@@ -114,6 +114,39 @@ impl Signals {
     }
 }
 
+/// A worker without a listener, for whoever measures one.
+pub(crate) struct Trial(Worker);
+
+impl Trial {
+    /// Starts a worker with these settings on a database whose indexes are made.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub(crate) async fn start(
+        settings: &Settings,
+        store: MongoStore,
+        codec: Codec,
+    ) -> anyhow::Result<Self> {
+        let vitals = Arc::new(Vitals::default());
+        Worker::assemble(settings, &vitals, store, codec)
+            .await
+            .map(Self)
+    }
+
+    /// Resolves when the worker cannot go on.
+    pub(crate) async fn failed(&self) -> String {
+        tokio::select! {
+            reason = self.0.consumer.failed() => reason,
+            () = self.0.fatal.cancelled() => "a lane died of a bug".to_owned(),
+        }
+    }
+
+    /// Drains it and stops it, within `timeout`.
+    pub(crate) async fn stop(self, timeout: Duration) {
+        self.0.stop(timeout).await;
+    }
+}
+
 /// Everything that runs.
 struct Worker {
     consumer: Arc<Consumer>,
@@ -128,6 +161,16 @@ impl Worker {
         let store = connect_store(settings).await?;
         let registry = Arc::new(connect_registry(settings)?);
         let ids = output_ids(settings, &registry).await?;
+        let codec = Codec::new(settings.topics.clone(), ids, registry);
+        Self::assemble(settings, vitals, store, codec).await
+    }
+
+    async fn assemble(
+        settings: &Settings,
+        vitals: &Arc<Vitals>,
+        store: MongoStore,
+        codec: Codec,
+    ) -> anyhow::Result<Self> {
         let kafka = settings.kafka.client();
         let topics = settings.topics.clone();
         let partitions = kafka::topics::partition_count(&kafka, &topics.session_command).await?;
@@ -138,7 +181,6 @@ impl Worker {
             Arc::clone(&topics.session_command),
         ];
         let producer = Arc::new(Producer::start(&kafka, &outputs).await?);
-        let codec = Codec::new(topics.clone(), ids, registry.clone());
         let shared = Arc::new(Shared {
             store: Arc::new(store.clone()),
             clock: store.clock(),
