@@ -36,7 +36,7 @@ pub(super) enum SessionCommand {
     /// The state is read from MongoDB; where there is no such session, or MongoDB does not answer, the
     /// exit code is 1. Records are read from Kafka, since ten minutes before the session was made, and
     /// what is remembered of its messages from MongoDB. What cannot be had of these (retention, brokers
-    /// or registry down) is listed under MISSING, and on standard error; the exit code stays 0.
+    /// or registry down) is listed under MISSING, beside JSON on standard error, too; the exit code stays 0.
     ///
     /// RECORD is topic/partition@offset. TIME is the record's own for what was sent, the database's for
     /// what was decided. A `>` was sent, a number is an event's sequence, `=` a result, `!` a timer that

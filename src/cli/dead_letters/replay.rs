@@ -156,6 +156,36 @@ pub(super) async fn replay(
     Ok(if whole { Done::Ok } else { Done::Failed })
 }
 
+/// Letters that other letters say they are the later death of.
+#[derive(Debug, Default)]
+pub(super) struct Superseded(HashMap<Origin, (Address, u32)>);
+
+impl Superseded {
+    /// Takes note of what `letter` says.
+    pub(super) fn add(&mut self, letter: &Letter) {
+        if let Some(of) = &letter.replay_of {
+            let later = (Address::of(&letter.place), digest(letter));
+            self.0.insert(of.clone(), later);
+        }
+    }
+
+    /// The letter that stands for `letter`. A header is anybody's to write: only one with the same key
+    /// and value counts.
+    pub(super) fn by(&self, letter: &Letter) -> Option<Address> {
+        let (address, found) = self.0.get(&letter.place)?;
+        (*found == digest(letter)).then_some(*address)
+    }
+}
+
+fn digest(letter: &Letter) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    let key = letter.key.as_deref().unwrap_or_default();
+    hasher.update(&key.len().to_be_bytes());
+    hasher.update(key);
+    hasher.update(letter.value.as_deref().unwrap_or_default());
+    hasher.finalize()
+}
+
 struct Run<'a> {
     settings: &'a Settings,
     decoder: Decoder,
@@ -206,15 +236,14 @@ impl Run<'_> {
     }
 
     /// The letters that were sent again and died again, with the letter that stands for each.
-    async fn superseded(&self) -> Result<HashMap<Origin, Address>, Failure> {
+    async fn superseded(&self) -> Result<Superseded, Failure> {
         let mut letters = Letters::since(self.settings, None).await?;
-        let mut superseded = HashMap::new();
+        let mut superseded = Superseded::default();
         while let Some(batch) = letters.next().await? {
-            for letter in batch.letters {
-                if let Some(of) = letter.replay_of {
-                    superseded.insert(of, Address::of(&letter.place));
-                }
-            }
+            batch
+                .letters
+                .iter()
+                .for_each(|letter| superseded.add(letter));
         }
         Ok(superseded)
     }
@@ -222,7 +251,7 @@ impl Run<'_> {
     async fn batch(
         &mut self,
         letters: Vec<Letter>,
-        superseded: &HashMap<Origin, Address>,
+        superseded: &Superseded,
         by_address: bool,
     ) -> Result<(), Failure> {
         let seen = self.look(&letters).await;
@@ -239,7 +268,7 @@ impl Run<'_> {
                 by_address,
                 now: self.store.as_ref().map(|store| store.clock().now()),
                 retention: self.settings.rules.command_retention,
-                died_again_as: superseded.get(&letter.place).copied(),
+                died_again_as: superseded.by(&letter),
             };
             let verdict = judge(&letter, &seen, &circumstances);
             if !matches!(verdict, Verdict::Skip(_)) {

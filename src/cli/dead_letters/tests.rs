@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::filter::When;
 use super::list::Groups;
-use super::replay::{Chosen, Circumstances, Seen, Verdict, judge};
+use super::replay::{Chosen, Circumstances, Seen, Superseded, Verdict, judge};
 use super::{Address, text_of};
 use crate::cli::Cli;
 use crate::domain::{
@@ -256,6 +256,24 @@ fn what_will_come_of_a_replay_is_said_before() {
         assert!(matches!(verdict, Verdict::Send { .. }), "{verdict:?}");
         assert!(said(&verdict).contains(words), "{}", said(&verdict));
     }
+}
+
+#[test]
+fn a_letter_stands_for_another_only_if_it_is_the_same_record() {
+    let first = letter("undecodable", "why", 4, &[]);
+    let of = [header("sw-replay-of", "session-dead-letter/0/4")];
+    let mut later = letter("undecodable", "why", 9, &of);
+    let mut superseded = Superseded::default();
+    superseded.add(&later);
+    let address = superseded.by(&first);
+    assert_eq!(
+        address.map(|address| address.to_string()).as_deref(),
+        Some("0/9")
+    );
+    later.value = Some(b"another".to_vec());
+    let mut forged = Superseded::default();
+    forged.add(&later);
+    assert_eq!(forged.by(&first), None);
 }
 
 #[test]

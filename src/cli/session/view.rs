@@ -94,16 +94,8 @@ fn state(trail: &Trail) -> String {
 
 fn participants(trail: &Trail, width: Option<usize>) -> String {
     let rows = trail.stored.session.participants.iter().map(|participant| {
-        let reason = participant
-            .leave_reason
-            .map_or_else(String::new, |reason| format!(" ({})", name(reason)));
-        let left = participant
-            .left_at
-            .map_or_else(|| "–".to_owned(), |at| clock_time(at) + &reason);
-        let connection = participant
-            .connection_id
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), ToString::to_string);
+        let left = participant.left_at;
+        let left = left.map_or_else(|| "–".to_owned(), clock_time);
         vec![
             participant.user_id.to_string(),
             name(participant.role).to_owned(),
@@ -112,22 +104,28 @@ fn participants(trail: &Trail, width: Option<usize>) -> String {
             left,
             format!("{} s", present(participant, trail)),
             format!("{} s", participant.speaking_time_seconds),
-            participant.rejoin_count.to_string(),
-            connection,
+            note(participant),
         ]
     });
     let heads = [
-        "USER",
-        "ROLE",
-        "STATUS",
-        "JOINED",
-        "LEFT",
-        "PRESENT",
-        "SPOKE",
-        "REJOINS",
-        "CONNECTION",
+        "USER", "ROLE", "STATUS", "JOINED", "LEFT", "PRESENT", "SPOKE", "NOTE",
     ];
     output::wrapped(&heads, &rows.collect::<Vec<_>>(), width)
+}
+
+fn note(participant: &Participant) -> String {
+    let reason = participant.leave_reason.map(name).map(str::to_owned);
+    let connection = participant.connection_id.as_ref();
+    let connection = connection.map(|id| format!("connection {id}"));
+    let dropped = participant.disconnected_at;
+    let dropped = dropped.map(|at| format!("dropped at {}", clock_time(at)));
+    let rejoins = match participant.rejoin_count {
+        0 => None,
+        1 => Some("rejoined once".to_owned()),
+        count => Some(format!("rejoined {count} times")),
+    };
+    let notes = [reason, connection, dropped, rejoins];
+    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn present(participant: &Participant, trail: &Trail) -> i64 {
