@@ -2,6 +2,7 @@
 //! to do (contract 6).
 
 mod audit;
+mod bench;
 mod dead_letters;
 mod deployment;
 mod probe;
