@@ -26,9 +26,6 @@ use health::Vitals;
 /// What is kept of the shutdown's time for everything behind the lanes.
 const RESERVE: Duration = Duration::from_secs(4);
 
-/// The least that a secret of HS256 should have.
-const HS256_BYTES: usize = 32;
-
 /// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
 /// # Errors
@@ -40,11 +37,9 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let listener = Listener::bind(settings.http.listen).await?;
     tracing::info!(address = %listener.address(), "listening");
     let readers = readers(&settings).await?;
-    let secret = settings.http.auth.jwt_secret.as_ref();
-    if secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES) {
+    if settings.http.auth.has_guessable_secret() {
         tracing::warn!(
-            bytes = HS256_BYTES,
-            "http.auth.jwtSecret is shorter than HS256 asks for (RFC 7518, 3.2) and can be guessed; set a longer one"
+            "http.auth.jwtSecret is shorter than 32 bytes and can be guessed; set a longer one"
         );
     }
     let mode = settings.http.auth.mode;

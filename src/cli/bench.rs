@@ -5,7 +5,6 @@
 mod backlog;
 mod measure;
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +108,7 @@ impl Bench {
         let field = self.prepare(Mode::Batched).await?;
         let backlog = Backlog::of(self.extent.commands, "b");
         let (drain, worker) = field.drain(&backlog).await?;
-        tell(&format!(
+        output::remark(&format!(
             "{} commands/s for {} s, to see how long one waits",
             self.extent.rate, self.extent.seconds
         ));
@@ -202,17 +201,17 @@ struct Field {
 impl Field {
     async fn drain(&self, backlog: &Backlog) -> Result<(Drain, Trial), Failure> {
         let sender = self.sender().await?;
-        tell(&format!(
+        output::remark(&format!(
             "{}: writing a backlog of {} commands",
             self.mode.name(),
             backlog.len()
         ));
         backlog.write(&sender, &self.settings.topics).await?;
         let mut results = self.results()?;
-        tell(&format!("{}: a worker drains it", self.mode.name()));
+        output::remark(&format!("{}: a worker drains it", self.mode.name()));
         let worker = self.worker().await?;
         let drain = guarded(&worker, measure::drain(&mut results, backlog.len())).await?;
-        tell(&format!(
+        output::remark(&format!(
             "{}: {:.0} commands/s",
             self.mode.name(),
             drain.rate()
@@ -348,10 +347,4 @@ fn conditions() -> String {
         "version {}, {profile}, {cores} cores; worker, writer and reader in one process",
         env!("CARGO_PKG_VERSION")
     )
-}
-
-/// Says how it goes, beside the output.
-fn tell(line: &str) {
-    // Nothing is lost with a line that cannot be written.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

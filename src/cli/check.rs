@@ -80,7 +80,9 @@ pub(super) async fn run(
     let settings = &effective.settings;
     let (kafka, registry, mongo) =
         tokio::join!(kafka(settings, &file), registry(settings), mongo(settings));
-    let findings = [vec![of_settings(&effective)], kafka, registry, mongo].concat();
+    let own = [Some(of_settings(&effective)), of_secret(settings)];
+    let own = own.into_iter().flatten().collect();
+    let findings = [own, kafka, registry, mongo].concat();
     output.print(|| words(&findings), || shown(&findings))?;
     let faulty = findings
         .iter()
@@ -97,6 +99,15 @@ fn of_settings(effective: &Effective) -> Finding {
         "settings",
         format!("{} set, the others at their defaults", set.count()),
     )
+}
+
+fn of_secret(settings: &Settings) -> Option<Finding> {
+    settings.http.auth.has_guessable_secret().then(|| {
+        Finding::warning(
+            "settings",
+            "http.auth.jwtSecret is shorter than 32 bytes and can be guessed; set a longer one",
+        )
+    })
 }
 
 async fn kafka(settings: &Settings, file: &Topics) -> Vec<Finding> {

@@ -58,8 +58,8 @@ pub(super) enum DeadLettersCommand {
     /// text, or {base64} where they are none. Fields are only ever added.
     #[command(verbatim_doc_comment)]
     Show {
-        /// Which one: an offset, or partition/offset
-        address: Address,
+        /// Which one: an offset, partition/offset, or topic/partition@offset as other outputs have it
+        address: Named,
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
@@ -84,8 +84,8 @@ pub(super) enum DeadLettersCommand {
     /// detail}. Fields are only ever added.
     #[command(verbatim_doc_comment)]
     Replay {
-        /// Which ones: offsets, or partition/offset; none: those that the filter takes
-        addresses: Vec<Address>,
+        /// Which ones, as for `show`; none: those that the filter takes
+        addresses: Vec<Named>,
         /// Do it
         #[arg(long)]
         yes: bool,
@@ -122,21 +122,48 @@ impl fmt::Display for Address {
     }
 }
 
-impl FromStr for Address {
+/// An address as people write it, or paste it from another output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    topic: Option<String>,
+    address: Address,
+}
+
+impl Named {
+    /// The address, if it is one of `topic`.
+    fn of(self, topic: &str) -> Result<Address, Failure> {
+        match self.topic {
+            Some(other) if other != topic => Err(Failure::Usage(format!(
+                "{other} is not where dead letters are; name a record of {topic}, e.g. one that \
+                 `session-worker dead-letters list` shows"
+            ))),
+            _ => Ok(self.address),
+        }
+    }
+}
+
+impl FromStr for Named {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (partition, offset) = text.rsplit_once(['/', '@']).unwrap_or(("0", text));
-        // As it stands in other outputs: topic/partition@offset.
-        let partition = partition
-            .rsplit_once('/')
-            .map_or(partition, |(_, partition)| partition);
-        match (partition.parse(), offset.parse()) {
-            (Ok(partition), Ok(offset)) if partition >= 0 && offset >= 0 => {
-                Ok(Self { partition, offset })
-            }
-            _ => Err("write an offset or partition/offset, e.g. 12 or 0/12"),
-        }
+        let place = match text.rsplit_once('@') {
+            Some((place, offset)) => place
+                .rsplit_once('/')
+                .map(|(topic, partition)| (Some(topic), partition, offset)),
+            None => match text.split_once('/') {
+                Some((partition, offset)) => Some((None, partition, offset)),
+                None => Some((None, "0", text)),
+            },
+        };
+        let named = place.and_then(|(topic, partition, offset)| {
+            let address = Address {
+                partition: partition.parse().ok().filter(|number| *number >= 0)?,
+                offset: offset.parse().ok().filter(|number| *number >= 0)?,
+            };
+            let topic = topic.map(str::to_owned);
+            Some(Self { topic, address })
+        });
+        named.ok_or("write an offset or partition/offset, e.g. 12 or 0/12")
     }
 }
 
@@ -160,6 +187,7 @@ pub(super) async fn run(
             settings,
         } => {
             let Effective { settings, .. } = before.and(settings).load()?;
+            let address = address.of(&settings.topics.session_dead_letter)?;
             show::show(&settings, address, output).await
         }
         DeadLettersCommand::Replay {
@@ -171,6 +199,9 @@ pub(super) async fn run(
             settings,
         } => {
             let Effective { settings, .. } = before.and(settings).load()?;
+            let topic = &settings.topics.session_dead_letter;
+            let addresses = addresses.into_iter().map(|named| named.of(topic));
+            let addresses: Vec<Address> = addresses.collect::<Result<_, _>>()?;
             let chosen = replay::Chosen::new(addresses, filter)?;
             replay::replay(&settings, chosen, pace, yes, output).await
         }
@@ -234,7 +265,7 @@ async fn find(settings: &Settings, address: Address) -> Result<Letter, Failure> 
         .map_err(topics::failure)?;
     let Some(span) = spans.get(&address.partition) else {
         let last = spans.keys().last().copied().unwrap_or(0);
-        return Err(Failure::Usage(format!(
+        return Err(Failure::Operation(format!(
             "{topic} has no partition {}; use 0 to {last}",
             address.partition
         )));
@@ -245,7 +276,7 @@ async fn find(settings: &Settings, address: Address) -> Result<Letter, Failure> 
         } else {
             format!("use {} to {}", span.low, span.end - 1)
         };
-        return Err(Failure::Usage(format!(
+        return Err(Failure::Operation(format!(
             "there is no {topic}/{address}; {there}"
         )));
     }

@@ -93,6 +93,12 @@ pub(super) fn clock_time(at: Timestamp) -> String {
         .map_or_else(String::new, |(_, time)| time.to_owned())
 }
 
+/// Says something beside the output, on standard error.
+pub(super) fn remark(line: &str) {
+    // Nothing is lost with a line that cannot be written.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Lines up `rows` under `heads`; the last column is as wide as it needs to be.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     wrapped(heads, rows, None)

@@ -149,6 +149,18 @@ pub struct Auth {
     pub gateway_secret: Option<Secret>,
 }
 
+impl Auth {
+    /// Whether tokens are signed with a secret shorter than HS256 asks for (RFC 7518, 3.2).
+    pub fn has_guessable_secret(&self) -> bool {
+        let secret = self.jwt_secret.as_ref();
+        self.mode == AuthMode::Jwt
+            && secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES)
+    }
+}
+
+/// The least that a secret of HS256 should have.
+const HS256_BYTES: usize = 32;
+
 /// Ways in which a caller is known (contract 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {

@@ -146,10 +146,11 @@ pub(super) async fn replay(
     letters?;
     let would = run.count(|outcome| *outcome == Outcome::WouldSend);
     if !yes {
-        return Err(Failure::Usage(format!(
+        output::remark(&format!(
             "nothing sent; add --yes to send {would} of {} letters again",
             run.lines.len()
-        )));
+        ));
+        return Ok(Done::Ok);
     }
     let unsent = run.count(|outcome| matches!(outcome, Outcome::Refused | Outcome::Failed));
     let whole = unsent == 0 && run.ended.is_none();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::filter::When;
 use super::list::Groups;
 use super::replay::{Chosen, Circumstances, Seen, Superseded, Verdict, judge};
-use super::{Address, text_of};
+use super::{Address, Named, text_of};
 use crate::cli::Cli;
 use crate::domain::{
     Action, Code, Command, CommandResult, Message, MessageId, Remembered, Tier, Timestamp,
@@ -85,13 +85,30 @@ fn said(verdict: &Verdict) -> String {
 
 #[test]
 fn addresses_are_read_as_they_are_written() {
-    for text in ["12", "0/12", "0@12", "session-dead-letter/0@12", "a/b/0/12"] {
-        let address: Address = text.parse().expect("an address");
-        assert_eq!(address.to_string(), "0/12", "{text}");
+    let address = |text: &str| -> Result<String, String> {
+        let named: Named = text.parse().map_err(str::to_owned)?;
+        let address = named.of("letters").map_err(|failure| failure.text())?;
+        Ok(address.to_string())
+    };
+    for text in ["12", "0/12", "letters/0@12"] {
+        assert_eq!(address(text).as_deref(), Ok("0/12"), "{text}");
     }
-    for text in ["", "x", "0/", "/1", "-1", "0/-1", "topic@1", "1/2x"] {
-        assert!(text.parse::<Address>().is_err(), "{text}");
+    for text in [
+        "",
+        "x",
+        "0/",
+        "/1",
+        "-1",
+        "0/-1",
+        "topic@1",
+        "1/2x",
+        "letters/0/12",
+        "0@12",
+    ] {
+        assert!(address(text).is_err(), "{text}");
     }
+    let other = address("session-command/0@12").expect_err("another topic");
+    assert!(other.starts_with("session-command is not where"), "{other}");
 }
 
 #[test]
@@ -197,7 +214,12 @@ fn letters_are_chosen_by_address_or_by_filter_and_never_all_by_omission() {
             _ => panic!("it is `list`"),
         }
     };
-    let address = || vec!["3".parse::<Address>().expect("an address")];
+    let address = || {
+        vec![Address {
+            partition: 0,
+            offset: 3,
+        }]
+    };
     assert!(Chosen::new(address(), filter(&[])).is_ok());
     assert!(Chosen::new(Vec::new(), filter(&["--key", "k"])).is_ok());
     assert!(Chosen::new(Vec::new(), filter(&[])).is_err());
@@ -279,7 +301,10 @@ fn a_letter_stands_for_another_only_if_it_is_the_same_record() {
 #[test]
 fn only_the_last_letter_of_a_record_is_sent_by_filter() {
     let first = letter("undecodable", "why", 4, &[]);
-    let later = Some("9".parse::<Address>().expect("an address"));
+    let later = Some(Address {
+        partition: 0,
+        offset: 9,
+    });
     let seen = seen(Some(Err("why".to_owned())));
     let by_filter = verdict(&first, &seen, false, later);
     assert_eq!(

@@ -15,7 +15,12 @@ async fn printed(deployment: &Deployment, arguments: &[&str], code: i32) -> Valu
     let all = [&["dead-letters"], arguments, &["--output", "json"]].concat();
     let ended = run(deployment, &all).await;
     assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
-    assert_eq!(ended.err.is_empty(), code != 2, "{}", ended.err);
+    // Only a dry run says more than its document.
+    assert!(
+        ended.err.is_empty() || ended.err.starts_with("nothing sent; add --yes"),
+        "{}",
+        ended.err
+    );
     serde_json::from_str(&ended.out).expect("JSON")
 }
 
@@ -108,11 +113,11 @@ async fn contract_6_dead_letters_are_listed_shown_and_sent_again() {
     );
     assert!(!words.out.contains('\u{1b}'), "{}", words.out);
     let beyond = run(&deployment, &["dead-letters", "show", "4"]).await;
-    assert_eq!(beyond.code, Some(2), "{beyond:?}");
+    assert_eq!(beyond.code, Some(1), "{beyond:?}");
     assert!(beyond.err.contains("use 0 to 3"), "{}", beyond.err);
 
     let before = written(&deployment, "session-command").await;
-    let dry = printed(&deployment, &["replay", "--since", "1h"], 2).await;
+    let dry = printed(&deployment, &["replay", "--since", "1h"], 0).await;
     assert_eq!(dry["dryRun"], true);
     assert_eq!(
         column(&dry, "outcome"),
@@ -219,7 +224,7 @@ async fn a_command_whose_schema_came_later_is_judged_once_however_often_it_is_se
     assert_eq!(shown["value"]["kind"], "avro", "{shown:#}");
     assert_eq!(shown["value"]["json"]["command"], connect["command"]);
     let dry = run(&deployment, &["dead-letters", "replay", "0"]).await;
-    assert_eq!(dry.code, Some(2), "{dry:?}");
+    assert_eq!(dry.code, Some(0), "{dry:?}");
     assert!(dry.out.contains("it will be judged"), "{}", dry.out);
     assert!(dry.err.contains("add --yes"), "{}", dry.err);
     let done = run(&deployment, &["dead-letters", "replay", "0", "--yes"]).await;
@@ -272,7 +277,7 @@ async fn a_bug_letter_is_answered_as_replayed_and_its_forward_header_stays_behin
         .await;
 
     let dry = run(&deployment, &["dead-letters", "replay", "--reason", "bug"]).await;
-    assert_eq!(dry.code, Some(2), "{dry:?}");
+    assert_eq!(dry.code, Some(0), "{dry:?}");
     for words in [
         "remembered as session_not_found",
         "replayed, and nothing else happens",
