@@ -26,6 +26,9 @@ use health::Vitals;
 /// What is kept of the shutdown's time for everything behind the lanes.
 const RESERVE: Duration = Duration::from_secs(4);
 
+/// The least that a secret of HS256 should have.
+const HS256_BYTES: usize = 32;
+
 /// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 ///
 /// # Errors
@@ -37,6 +40,13 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let listener = Listener::bind(settings.http.listen).await?;
     tracing::info!(address = %listener.address(), "listening");
     let readers = readers(&settings).await?;
+    let secret = settings.http.auth.jwt_secret.as_ref();
+    if secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES) {
+        tracing::warn!(
+            bytes = HS256_BYTES,
+            "http.auth.jwtSecret is shorter than HS256 asks for (RFC 7518, 3.2) and can be guessed; set a longer one"
+        );
+    }
     let mode = settings.http.auth.mode;
     let sources = http::Sources::new(vitals.clone(), metrics.clone(), readers, mode);
     let serving = tokio::spawn(listener.serve(http::router(sources), stop.clone()));
@@ -104,6 +114,39 @@ impl Signals {
     }
 }
 
+/// A worker without a listener, for whoever measures one.
+pub(crate) struct Trial(Worker);
+
+impl Trial {
+    /// Starts a worker with these settings on a database whose indexes are made.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub(crate) async fn start(
+        settings: &Settings,
+        store: MongoStore,
+        codec: Codec,
+    ) -> anyhow::Result<Self> {
+        let vitals = Arc::new(Vitals::default());
+        Worker::assemble(settings, &vitals, store, codec)
+            .await
+            .map(Self)
+    }
+
+    /// Resolves when the worker cannot go on.
+    pub(crate) async fn failed(&self) -> String {
+        tokio::select! {
+            reason = self.0.consumer.failed() => reason,
+            () = self.0.fatal.cancelled() => "a lane died of a bug".to_owned(),
+        }
+    }
+
+    /// Drains it and stops it, within `timeout`.
+    pub(crate) async fn stop(self, timeout: Duration) {
+        self.0.stop(timeout).await;
+    }
+}
+
 /// Everything that runs.
 struct Worker {
     consumer: Arc<Consumer>,
@@ -118,6 +161,16 @@ impl Worker {
         let store = connect_store(settings).await?;
         let registry = Arc::new(connect_registry(settings)?);
         let ids = output_ids(settings, &registry).await?;
+        let codec = Codec::new(settings.topics.clone(), ids, registry);
+        Self::assemble(settings, vitals, store, codec).await
+    }
+
+    async fn assemble(
+        settings: &Settings,
+        vitals: &Arc<Vitals>,
+        store: MongoStore,
+        codec: Codec,
+    ) -> anyhow::Result<Self> {
         let kafka = settings.kafka.client();
         let topics = settings.topics.clone();
         let partitions = kafka::topics::partition_count(&kafka, &topics.session_command).await?;
@@ -128,7 +181,6 @@ impl Worker {
             Arc::clone(&topics.session_command),
         ];
         let producer = Arc::new(Producer::start(&kafka, &outputs).await?);
-        let codec = Codec::new(topics.clone(), ids, registry.clone());
         let shared = Arc::new(Shared {
             store: Arc::new(store.clone()),
             clock: store.clock(),

@@ -41,9 +41,9 @@ pub(super) enum DeadLettersCommand {
     #[command(verbatim_doc_comment)]
     List {
         #[command(flatten)]
-        filter: Filter,
-        #[command(flatten)]
         output: Output,
+        #[command(flatten)]
+        filter: Filter,
         #[command(flatten)]
         settings: SettingsFlags,
     },
@@ -79,21 +79,22 @@ pub(super) enum DeadLettersCommand {
     /// A record that the brokers do not acknowledge ends the run; what was sent and what was not is said,
     /// and the exit code is 1, as it is where a letter cannot be sent.
     ///
-    /// JSON: {dryRun, letters, left}, and a letter is {address, reason, topic, key, replays, outcome
-    /// (wouldSend, sent, skipped, refused, failed), record, detail}. Fields are only ever added.
+    /// JSON: {dryRun, letters, left (beyond --limit; null where the run ended early)}, and a letter is
+    /// {address, reason, topic, key, replays, outcome (wouldSend, sent, skipped, refused, failed), record,
+    /// detail}. Fields are only ever added.
     #[command(verbatim_doc_comment)]
     Replay {
         /// Which ones: offsets, or partition/offset; none: those that the filter takes
         addresses: Vec<Address>,
-        #[command(flatten)]
-        filter: Filter,
-        #[command(flatten)]
-        pace: Pace,
         /// Do it
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
+        pace: Pace,
+        #[command(flatten)]
         output: Output,
+        #[command(flatten)]
+        filter: Filter,
         #[command(flatten)]
         settings: SettingsFlags,
     },
@@ -271,8 +272,9 @@ fn text_of(bytes: Option<&[u8]>, max: usize) -> String {
         return "–".to_owned();
     };
     let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => {
+        // Numbers in binary often are text of control characters.
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => {
             let start = bytes.iter().take(max);
             let pairs: String = start.map(|byte| format!("{byte:02x}")).collect();
             format!("0x{pairs}")

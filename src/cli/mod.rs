@@ -3,6 +3,7 @@
 
 mod asyncapi;
 mod audit;
+mod bench;
 mod check;
 mod dead_letters;
 mod failure;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use bench::Extent;
 use dead_letters::DeadLettersCommand;
 use failure::Failure;
 use flags::{SettingsFlags, TopicsFlag};
@@ -110,6 +112,18 @@ enum Command {
     /// Show where the input partitions stand, or move one
     #[command(subcommand)]
     Lanes(LanesCommand),
+    /// Measure a worker on these brokers and this database, in topics and databases of its own; best
+    /// with a release build
+    Bench {
+        #[command(flatten)]
+        extent: Extent,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        settings: SettingsFlags,
+        #[command(flatten)]
+        topics: TopicsFlag,
+    },
     /// Print the OpenAPI 3.1 document of the HTTP views
     Openapi,
     /// Ask the worker at http.listen how it is; exit 1 unless it is well (an image's health check)
@@ -150,6 +164,14 @@ pub fn main() -> ExitCode {
     };
     let done = match command {
         Command::Run { settings, topics } => run::run(&before.and(settings), &file.and(topics)),
+        Command::Bench {
+            extent,
+            output,
+            settings,
+            topics,
+        } => wait_for(async move || {
+            bench::run(extent, before.and(settings), file.and(topics), output).await
+        }),
         Command::Openapi => openapi(),
         Command::Completions { shell } => completions(shell),
         Command::Check {

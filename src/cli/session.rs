@@ -36,13 +36,16 @@ pub(super) enum SessionCommand {
     /// The state is read from MongoDB; where there is no such session, or MongoDB does not answer, the
     /// exit code is 1. Records are read from Kafka, since ten minutes before the session was made, and
     /// what is remembered of its messages from MongoDB. What cannot be had of these (retention, brokers
-    /// or registry down) is listed under MISSING, and on standard error; the exit code stays 0.
+    /// or registry down) is listed under MISSING, beside JSON on standard error, too; the exit code stays 0.
     ///
     /// RECORD is topic/partition@offset. TIME is the record's own for what was sent, the database's for
     /// what was decided. A `>` was sent, a number is an event's sequence, `=` a result, `!` a timer that
     /// fired, `?` one still to come. The invite code stands in the state only.
     ///
-    /// JSON: {asOf, session, participants, timeline, missing}. Every entry of `timeline` has kind, at,
+    /// JSON: {asOf, session, participants, timeline, missing}. `session` has the fields of the events'
+    /// SessionSnapshot and sessionId, endReason, inviteCode, sequence, version, home (topic/partition). A
+    /// participant has userId, role, status, joinedAt, leftAt, leaveReason, presentSeconds,
+    /// speakingTimeSeconds, connectionId, disconnectedAt, deadline, rejoinCount. Every entry of `timeline` has kind, at,
     /// what, record, repeats (redeliveries of the same), messageId, userId, and by its kind:
     ///
     ///   command, match  arguments, issuedAt, tier, judged (first, duplicate, null), correlationId,

@@ -75,7 +75,13 @@ fn describe(command: &mut clap::Command, page: &mut String) {
         .get_bin_name()
         .unwrap_or(command.get_name())
         .to_owned();
-    let help = command.render_help().to_string();
+    // What programs may rely on stands in the long text.
+    let help = if command.get_long_about().is_some() {
+        command.render_long_help()
+    } else {
+        command.render_help()
+    };
+    let help = help.to_string();
     // Trailing blanks are clap's.
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     page.push_str(&format!(

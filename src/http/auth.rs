@@ -8,7 +8,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -67,8 +67,8 @@ enum Refusal {
         challenge: &'static str,
         detail: String,
     },
-    /// The caller is believed, but names no well-formed id.
-    Malformed { what: &'static str },
+    /// `?userId=` is not a well-formed id.
+    Malformed,
     /// Tokens cannot be checked.
     KeysUnavailable,
 }
@@ -78,7 +78,7 @@ impl Refusal {
         match self {
             Self::Anonymous { .. } => "anonymous",
             Self::Refused { .. } => "refused",
-            Self::Malformed { .. } => "malformed",
+            Self::Malformed => "malformed",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }
@@ -89,11 +89,9 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Anonymous { challenge, detail } => Self::unauthorized(challenge, detail),
             Refusal::Refused { challenge, detail } => Self::unauthorized(challenge, detail),
-            Refusal::Malformed { what } => Self::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_argument",
-                format!("{what} is not a user's id: 1 to 128 characters, none of control"),
-            ),
+            Refusal::Malformed => {
+                Self::invalid("userId: must be 1 to 128 characters, none of control")
+            }
             Refusal::KeysUnavailable => Self::keys_unavailable(),
         }
     }
@@ -145,8 +143,8 @@ impl Authenticator {
     /// Who asks; `named` is the value of `?userId=`, which only mode `none` takes.
     ///
     /// # Errors
-    /// 401 where nobody is known, 400 where a believed caller names an ill-formed id, 503 where no key
-    /// to check tokens with could be fetched.
+    /// 401 where nobody is known, 400 where `?userId=` is ill-formed, 503 where no key to check tokens with
+    /// could be fetched.
     pub async fn caller(
         &self,
         headers: &HeaderMap,
@@ -163,15 +161,13 @@ impl Authenticator {
     }
 }
 
-/// A caller who may read what is their own.
-fn user(id: &str, what: &'static str) -> Result<Caller, Refusal> {
-    match UserId::parse(id) {
-        Ok(user_id) => Ok(Caller {
-            user_id,
-            reads_any: false,
-        }),
-        Err(_) => Err(Refusal::Malformed { what }),
-    }
+/// A caller who may read what is their own; none where the id is ill-formed.
+fn user(id: &str) -> Option<Caller> {
+    let user_id = UserId::parse(id).ok()?;
+    Some(Caller {
+        user_id,
+        reads_any: false,
+    })
 }
 
 fn by_word(named: Option<&str>) -> Result<Caller, Refusal> {
@@ -179,11 +175,11 @@ fn by_word(named: Option<&str>) -> Result<Caller, Refusal> {
         challenge: WORD_CHALLENGE,
         detail: "say who asks with ?userId=",
     })?;
-    user(named, "userId")
+    user(named).ok_or(Refusal::Malformed)
 }
 
 /// One and the same refusal for every way in which the pair of headers can be wrong, so that nothing
-/// is learnt about the secret. An id is only looked at once the secret is right.
+/// is learnt about the secret.
 fn by_gateway(secret: &[u8; 32], headers: &HeaderMap) -> Result<Caller, Refusal> {
     let refused = || Refusal::Refused {
         challenge: GATEWAY_CHALLENGE,
@@ -195,7 +191,7 @@ fn by_gateway(secret: &[u8; 32], headers: &HeaderMap) -> Result<Caller, Refusal>
     let right = bool::from(digest(given).ct_eq(secret));
     match id {
         // An id may have any letters: the bytes of a header are taken as UTF-8.
-        Some(id) if right => user(std::str::from_utf8(id).unwrap_or_default(), "X-User-Id"),
+        Some(id) if right => user(std::str::from_utf8(id).unwrap_or_default()).ok_or_else(refused),
         _ => Err(refused()),
     }
 }

@@ -50,6 +50,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const URI_BYTES: usize = 8 << 10;
 /// Bytes of all headers together at most.
 const HEADER_BYTES: usize = 16 << 10;
+/// Headers at most.
+const HEADER_COUNT: usize = 100;
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -142,8 +144,12 @@ fn refusal(request: &Request) -> Option<Problem> {
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return Some(Problem::uri_too_long());
     }
+    if !query::is_percent_encoded(uri.path()) {
+        return Some(Problem::not_found());
+    }
     let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
-    if request.headers().iter().map(bytes).sum::<usize>() > HEADER_BYTES {
+    let headers = request.headers();
+    if headers.len() > HEADER_COUNT || headers.iter().map(bytes).sum::<usize>() > HEADER_BYTES {
         return Some(Problem::headers_too_large());
     }
     None

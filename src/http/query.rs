@@ -76,8 +76,8 @@ impl Query {
     }
 }
 
-/// Whether every `%` begins an escape; the parser would take another one for itself.
-fn is_percent_encoded(text: &str) -> bool {
+/// Whether every `%` begins an escape; the parsers would take another one for itself.
+pub(super) fn is_percent_encoded(text: &str) -> bool {
     text.split('%')
         .skip(1)
         .all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)

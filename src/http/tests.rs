@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -240,6 +241,8 @@ async fn contract_5_bad_parameters_are_400_and_too_much_is_not_even_read() {
         ("/sessions?userId=ann&status=waiting", 403, "forbidden"),
         ("/users/bob/limits?userId=ann", 403, "forbidden"),
         ("/users/%FF/limits?userId=ann", 403, "forbidden"),
+        ("/users/%zz/limits?userId=ann", 404, "not_found"),
+        ("/sessions/history?userId=%zz", 400, "invalid_argument"),
         (&long, 414, "uri_too_long"),
     ];
     for (path, status, expected) in cases {
@@ -342,13 +345,63 @@ async fn headers_beyond_their_bound_are_refused_in_words() {
     let stop = CancellationToken::new();
     let router = router(sources(Fixed::default()).await);
     let served = tokio::spawn(listener.serve(router, stop.clone()));
-    let request = format!(
-        "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\na: {}\r\n\r\n",
-        "x".repeat(HEADER_BYTES)
-    );
-    let answer = exchange(address, request.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
-    assert!(answer.contains("headers_too_large"), "{answer}");
+    let large = format!("a: {}\r\n", "x".repeat(HEADER_BYTES));
+    let many = "a: b\r\n".repeat(HEADER_COUNT);
+    for headers in [large, many] {
+        let request =
+            format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let answer = exchange(address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        assert!(answer.contains("headers_too_large"), "{answer}");
+    }
+    stop.cancel();
+    served.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_way_to_a_new_one_and_a_busy_one_does_not() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await;
+    let listener = listener.expect("a free port").with_connections(2);
+    let address = listener.address();
+    let stop = CancellationToken::new();
+    let (asked, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asks, waits) = (Arc::clone(&asked), Arc::clone(&released));
+    let slow = move || async move {
+        asks.notify_one();
+        waits.notified().await;
+        "at last"
+    };
+    let router = Router::new()
+        .route("/slow", get(slow))
+        .route("/quick", get(|| async { "at once" }));
+    let served = tokio::spawn(listener.serve(router, stop.clone()));
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+
+    let mut idle = TcpStream::connect(address).await.expect("it listens");
+    idle.write_all(b"GET /quick HT")
+        .await
+        .expect("a part of a head");
+    let slow = ask("/slow");
+    let slow = tokio::spawn(async move { exchange(address, slow.as_bytes()).await });
+    asked.notified().await;
+    let answer = exchange(address, ask("/quick").as_bytes()).await;
+    assert!(answer.ends_with("at once"), "{answer}");
+    drop(idle);
+
+    // Both places are taken by those who ask: the next waits.
+    let other = ask("/slow");
+    let other = tokio::spawn(async move { exchange(address, other.as_bytes()).await });
+    asked.notified().await;
+    let third = ask("/quick");
+    let third = tokio::spawn(async move { exchange(address, third.as_bytes()).await });
+    tokio::task::yield_now().await;
+    assert!(!third.is_finished());
+    released.notify_one();
+    assert!(third.await.expect("no panic").ends_with("at once"));
+    released.notify_one();
+    for busy in [slow, other] {
+        assert!(busy.await.expect("no panic").ends_with("at last"));
+    }
     stop.cancel();
     served.await.expect("no panic");
 }

@@ -4,13 +4,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
 use super::settings::{Settings, SetupError};
 
 pub(crate) type Client = AdminClient<DefaultClientContext>;
+
+/// Says nothing by itself: what goes wrong comes back to whoever asked.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
 
 /// How long one request to the brokers may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);

@@ -10,6 +10,7 @@ mod producer;
 mod scan;
 mod sender;
 mod settings;
+mod tail;
 pub mod topics;
 
 pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
@@ -20,6 +21,7 @@ pub use self::producer::{KafkaPublisher, Producer, record_bytes};
 pub use self::scan::{Scan, Span, spans};
 pub use self::sender::{Sender, Unsent};
 pub use self::settings::{Settings, SetupError};
+pub use self::tail::Tail;
 
 use std::future::Future;
 use std::pin::Pin;

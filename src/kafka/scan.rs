@@ -13,7 +13,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::mpsc;
 
-use super::admin::TIMEOUT;
+use super::admin::{Quiet, TIMEOUT};
 use super::consumer::to_record;
 use super::settings::{Settings, SetupError};
 use crate::record::{Record, TopicPartition};
@@ -66,7 +66,7 @@ pub async fn spans(
     let (config, brokers) = (settings.reader(), settings.brokers.clone());
     let topic = topic.to_owned();
     blocking(move || {
-        let consumer: BaseConsumer = config.create()?;
+        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
         let unavailable = |error: KafkaError| unavailable(&brokers, error.to_string());
         let metadata = consumer
             .fetch_metadata(Some(&topic), TIMEOUT)
@@ -183,7 +183,7 @@ impl Reading {
         if self.left.is_empty() {
             return Ok(());
         }
-        let consumer: BaseConsumer = config.create()?;
+        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
         let mut wanted = TopicPartitionList::new();
         for (partition, span) in &self.left {
             wanted.add_partition_offset(&self.topic, *partition, Offset::Offset(span.from))?;

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
+use super::admin::Quiet;
 use super::producer::{Sizes, headers_of, record_bytes};
 use super::settings::{Settings, SetupError};
 use crate::record::{Origin, OutRecord, TopicPartition};
@@ -33,7 +35,7 @@ pub enum Unsent {
 
 /// A way to the brokers.
 pub struct Sender {
-    producer: FutureProducer,
+    producer: FutureProducer<Quiet>,
     sizes: Sizes,
 }
 
@@ -47,7 +49,7 @@ impl Sender {
         let sizes = Sizes::read(settings, topics).await?;
         let mut config = settings.sender(PATIENCE);
         sizes.configure(&mut config);
-        let producer = config.create()?;
+        let producer = config.create_with_context(Quiet)?;
         Ok(Self { producer, sizes })
     }
 
@@ -79,6 +81,14 @@ impl Sender {
                 lane: TopicPartition::new(Arc::clone(&record.topic), delivery.partition),
                 offset: delivery.offset,
             }),
+            // The topic's limit was lowered since it was asked for.
+            Err((error, _))
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) =>
+            {
+                Err(Unsent::Refused {
+                    reason: error.to_string(),
+                })
+            }
             Err((error, _)) => Err(Unsent::InDoubt {
                 reason: error.to_string(),
             }),

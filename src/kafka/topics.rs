@@ -1,6 +1,6 @@
 //! The topics the worker needs (`topics.yaml`) and how the brokers get there: reads the file, compares
-//! it with what the brokers have, and creates, grows and configures. Never deletes, never shrinks,
-//! never takes back a setting that it does not know.
+//! it with what the brokers have, and creates, grows and configures. Never shrinks, never takes back a
+//! setting that it does not know; [`delete`] is for whoever made topics for itself.
 
 mod brokers;
 mod plan;
@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-pub use self::brokers::{apply, observe, partition_count};
+pub use self::brokers::{apply, delete, observe, partition_count};
 pub use self::plan::{Change, Drift, Growth, Observed, ObservedSetting, Plan, plan};
 use crate::record::TopicNames;
 

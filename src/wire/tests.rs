@@ -2,11 +2,14 @@
 
 mod dead_letter;
 mod evolution;
+mod glance;
 mod golden;
 mod header;
 mod hostile;
 mod json;
+mod letter;
 mod pages;
 mod registry;
 mod schema;
+mod sent;
 mod support;

@@ -13,7 +13,8 @@ use super::ledger::Part;
 use super::lines::say;
 use crate::gateway;
 
-const PAGE: &str = "5";
+/// Items a page.
+const PAGE: usize = 5;
 /// More than any learner's pages here.
 const MOST_PAGES: usize = 50;
 const BOUND: Duration = Duration::from_secs(10);
@@ -39,13 +40,14 @@ pub(super) async fn check(
         client: Client::builder().timeout(BOUND).build()?,
         url: format!("http://{address}/sessions/history"),
     };
-    let Some(shown) = most_varied(parts) else {
+    let Some(shown) = most_telling(parts) else {
         say("\nno learner joined anything: no history to read");
         return Ok(false);
     };
     let (items, pages) = reader.history(&token(secret, shown, TOKEN_FOR)?).await?;
+    let plural = if pages == 1 { "" } else { "s" };
     say(&format!(
-        "\nGET /sessions/history?limit={PAGE} with {shown}'s token: {} sessions on {pages} pages",
+        "\nGET /sessions/history?limit={PAGE} with {shown}'s token: {} sessions on {pages} page{plural}",
         items.len()
     ));
     print(&items);
@@ -81,11 +83,12 @@ pub(super) async fn check(
     Ok(faults.is_empty())
 }
 
-/// The learner whose sessions ended in the most ways.
-fn most_varied(parts: &BTreeMap<String, Vec<Part>>) -> Option<&str> {
+/// The learner to show: with more than a page if there is one, whose sessions ended in the most ways.
+fn most_telling(parts: &BTreeMap<String, Vec<Part>>) -> Option<&str> {
     let variety = |parts: &[Part]| {
         let ends: BTreeSet<_> = parts.iter().map(|part| &part.reason).collect();
-        (ends.len(), parts.len())
+        let spoken: i64 = parts.iter().map(|part| part.speaking).sum();
+        (parts.len() > PAGE, ends.len(), spoken)
     };
     let best = parts.iter().max_by_key(|(_, parts)| variety(parts));
     best.map(|(user, _)| user.as_str())
@@ -98,7 +101,8 @@ struct Reader {
 
 impl Reader {
     async fn page(&self, token: Option<&str>, cursor: Option<&str>) -> anyhow::Result<(u16, Json)> {
-        let query = [("limit", Some(PAGE)), ("cursor", cursor)];
+        let limit = PAGE.to_string();
+        let query = [("limit", Some(limit.as_str())), ("cursor", cursor)];
         let query = query
             .iter()
             .filter_map(|(key, value)| Some((*key, (*value)?)));
@@ -136,6 +140,7 @@ impl Reader {
 
 fn print(items: &[Json]) {
     let text = |value: &Json| value.as_str().unwrap_or("-").to_owned();
+    let number = |value: &Json| value.to_string();
     say(&format!(
         "  {:<20} {:<9} {:<8} {:<12} {:<6} {:>6} {:>6} {:>6}  {:<15} topic",
         "joined", "session", "type", "role", "lang", "people", "length", "spoken", "ended"
@@ -143,6 +148,7 @@ fn print(items: &[Json]) {
     for item in items {
         let session = text(&item["sessionId"]);
         let joined = text(&item["joinedAt"]);
+        let topic = item["topicTitle"].as_str().or(item["topicId"].as_str());
         say(&format!(
             "  {:<20} {:<9} {:<8} {:<12} {:<6} {:>6} {:>4} s {:>4} s  {:<15} {}",
             joined.get(..19).unwrap_or(&joined).replace('T', " "),
@@ -150,11 +156,11 @@ fn print(items: &[Json]) {
             text(&item["type"]),
             text(&item["role"]),
             text(&item["targetLanguageCode"]),
-            item["participantCount"],
-            item["duration"],
-            item["speakingTimeSeconds"],
+            number(&item["participantCount"]),
+            number(&item["duration"]),
+            number(&item["speakingTimeSeconds"]),
             text(&item["endReason"]),
-            item["topicTitle"].as_str().unwrap_or_default(),
+            topic.unwrap_or("-"),
         ));
     }
 }
@@ -269,16 +275,16 @@ mod tests {
     }
 
     #[test]
-    fn the_learner_shown_is_the_one_with_the_most_ways_to_end() {
+    fn the_learner_shown_fills_more_than_a_page_or_has_the_most_ways_to_end() {
         let mut varied = vec![part("a", 1), part("b", 2)];
         varied[0].reason = "host_ended".to_owned();
-        let parts = BTreeMap::from([
-            (
-                "many".to_owned(),
-                vec![part("c", 1), part("d", 1), part("e", 1)],
-            ),
+        let some = vec![part("c", 1), part("d", 1), part("e", 1)];
+        let mut parts = BTreeMap::from([
+            ("some".to_owned(), some.clone()),
             ("varied".to_owned(), varied),
         ]);
-        assert_eq!(most_varied(&parts), Some("varied"));
+        assert_eq!(most_telling(&parts), Some("varied"));
+        parts.insert("many".to_owned(), [some.clone(), some].concat());
+        assert_eq!(most_telling(&parts), Some("many"));
     }
 }

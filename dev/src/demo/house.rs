@@ -26,6 +26,8 @@ const GROUP_BOUNDS: [(&str, &str); 2] = [
     ("KAFKA__PROPERTIES__HEARTBEAT_INTERVAL_MS", "1500"),
 ];
 const GROUP: &str = "session-worker";
+const ASK_EVERY: Duration = Duration::from_millis(200);
+const READY_BOUND: Duration = Duration::from_secs(30);
 
 pub(super) struct House {
     pub(super) services: Services,
@@ -110,6 +112,22 @@ impl House {
     /// Where a worker answers.
     pub(super) fn address(&self, place: usize) -> String {
         format!("{}:{}", Ipv4Addr::LOCALHOST, self.ports[place].number())
+    }
+
+    /// Waits until a worker says that it is ready, or for so long as is worth it.
+    pub(super) async fn ready(&self, place: usize) -> bool {
+        let url = format!("http://{}/readyz", self.address(place));
+        let ask = async {
+            loop {
+                // Until it listens, there is no answer at all.
+                let answer = reqwest::get(&url).await;
+                if answer.is_ok_and(|answer| answer.status().is_success()) {
+                    return;
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(READY_BOUND, ask).await.is_ok()
     }
 
     fn listening(&self, place: usize) -> Worker {

@@ -332,3 +332,101 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(sequence: i64, kind: &str, more: &Json) -> Json {
+        let mut event = json!({"sessionId": "s", "sequence": sequence, "type": kind});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            event[key] = value.clone();
+        }
+        event
+    }
+
+    fn result(id: &str, detail: &str) -> Json {
+        json!({"origin": "command", "commandId": id, "code": null, "replayed": false, "detail": detail})
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::new(Instant::now())
+    }
+
+    #[test]
+    fn an_event_that_comes_again_is_redelivered_if_equal_and_a_fault_if_not() {
+        let mut ledger = ledger();
+        let created = event(1, "session.created", &Json::Null);
+        ledger.event(created.clone());
+        ledger.event(created);
+        assert_eq!((ledger.redelivered, ledger.faults.len()), (1, 0));
+        ledger.event(event(1, "session.ended", &Json::Null));
+        assert_eq!(ledger.faults, ["two different events 1 of session s"]);
+        ledger.event(event(3, "session.ended", &Json::Null));
+        assert_eq!(ledger.faults[1], "event 3 of session s came after 1");
+    }
+
+    #[test]
+    fn a_second_answer_is_a_fault_if_it_is_another_one() {
+        let mut ledger = ledger();
+        let _answer = ledger.ask("command", "c");
+        ledger.result(result("c", "once"));
+        ledger.result(result("c", "once"));
+        assert_eq!((ledger.redelivered, ledger.faults.len()), (1, 0));
+        ledger.result(result("c", "otherwise"));
+        ledger.result(result("d", ""));
+        assert_eq!(
+            ledger.faults,
+            [
+                "two different answers to command c",
+                "an answer to command d, which nobody sent"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_takeover_is_an_answer_from_a_killed_lane_to_what_was_asked_after_the_kill() {
+        let mut ledger = ledger();
+        let ask = |ledger: &mut Ledger, id: &str, partition| {
+            let _answer = ledger.ask("command", id);
+            ledger.sent("command", id, partition);
+        };
+        ask(&mut ledger, "before", 3);
+        ledger.killed(vec![2, 3]);
+        ledger.result(result("before", ""));
+        ask(&mut ledger, "elsewhere", 4);
+        ledger.result(result("elsewhere", ""));
+        assert_eq!(ledger.taken_over(), None);
+        let faults = ledger.summary(Duration::ZERO).faults;
+        assert_eq!(faults, ["nobody took over the killed worker's partitions"]);
+        ask(&mut ledger, "after", 2);
+        ledger.result(result("after", ""));
+        assert!(ledger.taken_over().is_some());
+        assert_eq!(ledger.summary(Duration::ZERO).faults, [""; 0]);
+    }
+
+    #[test]
+    fn a_learners_part_is_the_first_join_and_the_end() {
+        let mut ledger = ledger();
+        let joined = |at: i64| json!({"participant": {"userId": "ann", "joinedAt": at}});
+        ledger.event(event(1, "participant.joined", &joined(7)));
+        ledger.event(event(2, "participant.joined", &joined(7)));
+        let own = json!([{"userId": "bob", "speakingTimeSeconds": 9}, {"userId": "ann", "speakingTimeSeconds": 4}]);
+        let statistics =
+            json!({"totalParticipants": 2, "durationSeconds": 12, "participants": own});
+        let end = json!({"reason": "timeout", "statistics": statistics});
+        ledger.event(event(3, "session.ended", &end));
+        let part = Part {
+            session: "s".to_owned(),
+            joined_at: 7,
+            reason: "timeout".to_owned(),
+            participants: 2,
+            duration: 12,
+            speaking: 4,
+        };
+        let expected = BTreeMap::from([("ann".to_owned(), vec![part])]);
+        assert_eq!(ledger.parts(), expected);
+    }
+}

@@ -22,7 +22,7 @@ pub(super) fn kept(house: &House, token: &str) {
         "session-dead-letter",
     ]
     .map(|topic| house.topics.name(topic));
-    say("\neverything stays up until Ctrl-C, with the contract's deadlines; in another terminal:");
+    say("\neverything stays up until Ctrl-C; in another terminal:");
     let block = |title: &str, lines: &[String]| {
         say(&format!("\n# {title}"));
         for line in lines {
@@ -58,7 +58,7 @@ pub(super) fn kept(house: &House, token: &str) {
         &[
             format!("token={token}"),
             format!(
-                r#"curl -s -H "Authorization: Bearer $token" 'http://{address}/sessions/history?limit=5'; echo"#
+                r#"sleep 1; curl -s -H "Authorization: Bearer $token" 'http://{address}/sessions/history?limit=5'; echo"#
             ),
             format!(
                 r#"curl -s -H "Authorization: Bearer $token" http://{address}/sessions/$session/participants; echo"#
@@ -82,28 +82,23 @@ pub(super) fn kept(house: &House, token: &str) {
         commands.push(format!("{binary} {command}"));
     }
     block("the worker's own commands", &commands);
-    let mut reads: Vec<_> = [&results, &events, &dead]
-        .iter()
-        .map(|topic| {
-            format!(
-                r"kcat -C -b {brokers} -t {topic} -o beginning -e -q -f '%k %h %s\n' | tr -cd '[:print:]\n' | tail -3"
-            )
-        })
-        .collect();
+    let read = |topic: &str, rest: &str| {
+        format!("kcat -C -b {brokers} -t {topic} -o beginning -e -q {rest}")
+    };
     block(
-        "what is text in the last results, events and dead letters: key, headers, value",
-        &reads,
+        "what any kcat can read of its results, its events and the dead letters: keys, headers, text",
+        &[
+            read(
+                &results,
+                r"-f '%k %h %s\n' | tr -cd '[:print:]\n' | grep ce_subject=$session",
+            ),
+            read(&events, r"-f '%k %h\n' | grep ^$session"),
+            read(&dead, r"-f '%k %h\n'"),
+        ],
     );
-    reads = [&results, &events]
-        .iter()
-        .map(|topic| {
-            format!(
-                "kcat -C -b {brokers} -t {topic} -o beginning -e -q -s value=avro -r {registry}"
-            )
-        })
-        .collect();
+    let avro = format!("-s value=avro -r {registry}");
     block(
         "the same whole, with a kcat that was built with Avro (Debian's was not)",
-        &reads,
+        &[read(&results, &avro), read(&events, &avro)],
     );
 }

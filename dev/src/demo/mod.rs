@@ -128,7 +128,11 @@ async fn whole(
         is_sound = false;
     }
     if wishes.keep {
+        say("two workers start again, with the contract's deadlines…");
         let again = [house.unhurried(0)?, house.unhurried(1)?];
+        if !(house.ready(0).await && house.ready(1).await) {
+            say("they are not ready yet; the lines below may need a moment");
+        }
         lines::kept(house, &history::token(&house.secret, "me", TOKEN_FOR)?);
         is_played.store(true, Ordering::Relaxed);
         interrupted().await?;

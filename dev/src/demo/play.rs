@@ -126,7 +126,7 @@ pub(super) async fn play(house: &House, showing: &Showing<'_>) -> anyhow::Result
     for noted in stage.ledger().take_notes() {
         voice.tell(&format!("  * {noted}"));
     }
-    voice.close();
+    drop(voice);
     let summary = stage.ledger().summary(took);
     Ok(Played {
         stage,
@@ -195,8 +195,11 @@ impl Voice {
             say(line);
         }
     }
+}
 
-    fn close(&mut self) {
+impl Drop for Voice {
+    /// Closes the view, on every way out, and says what was kept back.
+    fn drop(&mut self) {
         self.screen = None;
         for line in self.kept.drain(..) {
             say(&line);

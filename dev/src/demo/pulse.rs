@@ -96,21 +96,17 @@ fn passing(at: Duration, event: &Json) -> Passing {
     let participant = &event["participant"];
     let session = &event["session"];
     let is_timer = text(&event["causationId"]).starts_with("timer:");
-    let actor = if is_timer {
-        "timer".to_owned()
-    } else {
-        text(&event["actorUserId"])
+    let actor = match event["actorUserId"].as_str() {
+        _ if is_timer => "timer",
+        // Nobody commands a match.
+        None => "match",
+        Some(user) => user,
     };
     let kind = text(&event["type"]);
     let detail = match kind.as_str() {
         "session.created" => {
-            let title = text(&session["topicTitle"]);
-            let named = [
-                text(&session["type"]),
-                text(&session["targetLanguageCode"]),
-                title,
-            ];
-            named.join(" ").trim_end().to_owned()
+            let language = text(&session["targetLanguageCode"]);
+            format!("{} {language}", text(&session["type"]))
         }
         "session.expiring" => format!("{} s left", event["secondsLeft"]),
         "session.host_changed" => format!("after {}", text(&event["previousHostUserId"])),
@@ -123,7 +119,7 @@ fn passing(at: Duration, event: &Json) -> Passing {
         sequence: event["sequence"].as_i64().unwrap_or_default(),
         who: match kind.as_str() {
             "session.host_changed" => text(&session["hostUserId"]),
-            _ => participant["userId"].as_str().map_or(actor, str::to_owned),
+            _ => participant["userId"].as_str().unwrap_or(actor).to_owned(),
         },
         kind,
         detail,
@@ -165,13 +161,14 @@ mod tests {
     #[test]
     fn an_event_is_told_by_whom_it_is_about_and_by_what_matters_of_it() {
         let mut pulse = Pulse::default();
-        let session = json!({"type": "private", "targetLanguageCode": "fr", "topicTitle": "Food", "hostUserId": "ann"});
+        let session = json!({"type": "private", "targetLanguageCode": "fr", "hostUserId": "ann"});
         let events = [
             json!({"type": "session.created", "actorUserId": "bob", "session": session}),
             json!({"type": "participant.joined", "participant": {"userId": "cyd", "rejoin": true}}),
             json!({"type": "participant.left", "participant": {"userId": "cyd"}, "reason": "left", "causationId": "timer:s:x"}),
             json!({"type": "session.host_changed", "session": session, "actorUserId": "bob", "previousHostUserId": "bob"}),
             json!({"type": "session.expiring", "causationId": "timer:s:expiring:300", "secondsLeft": 300}),
+            json!({"type": "session.started", "causationId": "match-7", "actorUserId": null}),
             json!({"type": "session.ended", "causationId": "timer:s:timeout", "reason": "timeout"}),
         ];
         for event in &events {
@@ -183,11 +180,12 @@ mod tests {
             .map(|passing| (passing.who, passing.detail))
             .collect();
         let expected = [
-            ("bob", "private fr Food"),
+            ("bob", "private fr"),
             ("cyd", "again"),
             ("cyd", "left"),
             ("ann", "after bob"),
             ("timer", "300 s left"),
+            ("match", ""),
             ("timer", "timeout"),
         ];
         assert_eq!(

@@ -20,8 +20,8 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{self, Format, Output, place};
 use crate::clock::Clock as _;
 use crate::domain::{MessageId, Timestamp};
-use crate::kafka::Sender;
-use crate::record::{Origin, Record};
+use crate::kafka::{Sender, Unsent};
+use crate::record::{Origin, OutRecord, Record};
 use crate::settings::Settings;
 use crate::store::LedgerEntry;
 use crate::store::mongo::MongoStore;
@@ -156,6 +156,36 @@ pub(super) async fn replay(
     Ok(if whole { Done::Ok } else { Done::Failed })
 }
 
+/// Letters that other letters say they are the later death of.
+#[derive(Debug, Default)]
+pub(super) struct Superseded(HashMap<Origin, (Address, u32)>);
+
+impl Superseded {
+    /// Takes note of what `letter` says.
+    pub(super) fn add(&mut self, letter: &Letter) {
+        if let Some(of) = &letter.replay_of {
+            let later = (Address::of(&letter.place), digest(letter));
+            self.0.insert(of.clone(), later);
+        }
+    }
+
+    /// The letter that stands for `letter`. A header is anybody's to write: only one with the same key
+    /// and value counts.
+    pub(super) fn by(&self, letter: &Letter) -> Option<Address> {
+        let (address, found) = self.0.get(&letter.place)?;
+        (*found == digest(letter)).then_some(*address)
+    }
+}
+
+fn digest(letter: &Letter) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    let key = letter.key.as_deref().unwrap_or_default();
+    hasher.update(&key.len().to_be_bytes());
+    hasher.update(key);
+    hasher.update(letter.value.as_deref().unwrap_or_default());
+    hasher.finalize()
+}
+
 struct Run<'a> {
     settings: &'a Settings,
     decoder: Decoder,
@@ -170,7 +200,7 @@ struct Run<'a> {
     aloud: bool,
     left: usize,
     lines: Vec<Line>,
-    /// Letters beyond the limit, or behind the end.
+    /// Letters beyond the limit.
     beyond: u64,
     /// Why it ended before its end.
     ended: Option<String>,
@@ -182,6 +212,9 @@ impl Run<'_> {
         match chosen {
             Chosen::These(addresses) => {
                 for address in addresses {
+                    if self.ended.is_some() {
+                        break;
+                    }
                     let letter = find(self.settings, address).await?;
                     self.batch(vec![letter], &superseded, true).await?;
                 }
@@ -189,7 +222,10 @@ impl Run<'_> {
             Chosen::Those(filter) => {
                 let sieve = filter.sieve(&self.settings.topics);
                 let mut letters = Letters::since(self.settings, sieve.begin()).await?;
-                while let Some(batch) = letters.next().await? {
+                // Where the brokers fell silent there is nothing to be read either.
+                while self.ended.is_none()
+                    && let Some(batch) = letters.next().await?
+                {
                     let mut taken = batch.letters;
                     taken.retain(|letter| sieve.takes(letter));
                     self.batch(taken, &superseded, false).await?;
@@ -200,15 +236,14 @@ impl Run<'_> {
     }
 
     /// The letters that were sent again and died again, with the letter that stands for each.
-    async fn superseded(&self) -> Result<HashMap<Origin, Address>, Failure> {
+    async fn superseded(&self) -> Result<Superseded, Failure> {
         let mut letters = Letters::since(self.settings, None).await?;
-        let mut superseded = HashMap::new();
+        let mut superseded = Superseded::default();
         while let Some(batch) = letters.next().await? {
-            for letter in batch.letters {
-                if let Some(of) = letter.replay_of {
-                    superseded.insert(of, Address::of(&letter.place));
-                }
-            }
+            batch
+                .letters
+                .iter()
+                .for_each(|letter| superseded.add(letter));
         }
         Ok(superseded)
     }
@@ -216,12 +251,15 @@ impl Run<'_> {
     async fn batch(
         &mut self,
         letters: Vec<Letter>,
-        superseded: &HashMap<Origin, Address>,
+        superseded: &Superseded,
         by_address: bool,
     ) -> Result<(), Failure> {
         let seen = self.look(&letters).await;
         for (letter, seen) in letters.into_iter().zip(seen) {
-            if self.ended.is_some() || self.left == 0 {
+            if self.ended.is_some() {
+                break;
+            }
+            if self.left == 0 {
                 self.beyond += 1;
                 continue;
             }
@@ -230,7 +268,7 @@ impl Run<'_> {
                 by_address,
                 now: self.store.as_ref().map(|store| store.clock().now()),
                 retention: self.settings.rules.command_retention,
-                died_again_as: superseded.get(&letter.place).copied(),
+                died_again_as: superseded.by(&letter),
             };
             let verdict = judge(&letter, &seen, &circumstances);
             if !matches!(verdict, Verdict::Skip(_)) {
@@ -309,7 +347,9 @@ impl Run<'_> {
                 match self.send(&record).await {
                     None => (Outcome::WouldSend, notes),
                     Some(Ok(place)) => (Outcome::Sent(place), notes),
-                    Some(Err(why)) => {
+                    Some(Err(Unsent::Refused { reason })) => (Outcome::Refused, reason),
+                    Some(Err(unsent)) => {
+                        let why = unsent.to_string();
                         self.ended = Some(why.clone());
                         (Outcome::Failed, why)
                     }
@@ -333,17 +373,18 @@ impl Run<'_> {
     }
 
     /// Sends `record` when its turn has come; `None`: this is a rehearsal.
-    async fn send(&mut self, record: &crate::record::OutRecord) -> Option<Result<Origin, String>> {
+    async fn send(&mut self, record: &OutRecord) -> Option<Result<Origin, Unsent>> {
         let sender = self.sender.as_ref()?;
         tokio::select! {
             biased;
             _ = self.interrupts.recv() => {
-                return Some(Err("not sent: interrupted".to_owned()));
+                self.ended = Some("interrupted".to_owned());
+                let reason = "interrupted before it was sent".to_owned();
+                return Some(Err(Unsent::Refused { reason }));
             }
             _ = self.ticks.tick() => {}
         }
-        let sent = sender.send(record).await;
-        Some(sent.map_err(|unsent| unsent.to_string()))
+        Some(sender.send(record).await)
     }
 
     fn count(&self, which: impl Fn(&Outcome) -> bool) -> usize {
@@ -400,17 +441,14 @@ impl Run<'_> {
     }
 
     fn rest(&self) -> String {
-        if self.beyond == 0 {
-            return String::new();
+        match (&self.ended, self.beyond) {
+            (Some(why), _) => {
+                let why = output::printable(why);
+                format!("the run ended there ({why}): letters behind it were not looked at\n")
+            }
+            (None, 0) => String::new(),
+            (None, beyond) => format!("{beyond} further letters are beyond --limit\n"),
         }
-        let why = match &self.ended {
-            Some(why) => format!("the run ended: {}", output::printable(why)),
-            None => "more than --limit".to_owned(),
-        };
-        format!(
-            "{} further letters were not looked at ({why})\n",
-            self.beyond
-        )
     }
 
     fn shown(&self) -> Value {
@@ -433,7 +471,7 @@ impl Run<'_> {
         json!({
             "dryRun": self.sender.is_none(),
             "letters": letters.collect::<Vec<_>>(),
-            "left": self.beyond,
+            "left": self.ended.is_none().then_some(self.beyond),
         })
     }
 }

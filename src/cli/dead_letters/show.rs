@@ -18,6 +18,8 @@ use crate::wire::{Glance, Letter, Registry, glance, hex, rfc3339};
 const DUMPED: usize = 1024;
 /// Characters of a header that people are shown.
 const HEADER: usize = 200;
+/// How far the clocks of two workers may be apart.
+const SKEW_MS: i64 = 600_000;
 /// Later letters of the same record that are named.
 const LATER: usize = 10;
 
@@ -42,7 +44,8 @@ pub(super) async fn show(
 
 /// The letters that the same record came to when it was sent again.
 async fn later(settings: &Settings, letter: &Letter) -> Result<Vec<Address>, Failure> {
-    let mut letters = Letters::since(settings, letter.timestamp).await?;
+    let since = letter.timestamp.map(|at| at.saturating_sub(SKEW_MS));
+    let mut letters = Letters::since(settings, since).await?;
     let mut later = Vec::new();
     while let Some(batch) = letters.next().await? {
         let same = batch

@@ -350,9 +350,6 @@ fn sent(input: &Input, first: Option<bool>, order: Order) -> Entry {
         let given = arguments.iter().filter(|(_, value)| !value.is_null());
         given.map(|(name, value)| format!("{name}={}", plain(value)))
     }));
-    if let Some(id) = &id {
-        words.push(format!("id {id}"));
-    }
     Entry {
         at: input.at,
         record: Some(input.record.clone()),
@@ -382,6 +379,13 @@ fn sent_home(input: &Input, claim: &Claim, order: Order) -> Entry {
         Some(_) => "",
         None => ", evidence not looked at",
     };
+    let what = match &input.message {
+        Ok(Message::Command(command)) => {
+            format!("{} of {} ", command_name(&command.action), command.user_id)
+        }
+        Ok(Message::Match(_)) => "the match ".to_owned(),
+        Err(_) => String::new(),
+    };
     Entry {
         at: input.at,
         record: Some(input.record.clone()),
@@ -394,7 +398,7 @@ fn sent_home(input: &Input, claim: &Claim, order: Order) -> Entry {
             ("hops", json!(claim.hops)),
             ("evidence", json!(claim.holds)),
         ]),
-        detail: format!("from {}{doubt}", place(&claim.origin)),
+        detail: format!("{what}from {}{doubt}", place(&claim.origin)),
         ..Entry::new(Kind::Forward, "sent home", order)
     }
 }
@@ -421,7 +425,7 @@ fn unseen(id: &MessageId, memory: &LedgerEntry, judged: Option<&Judged>) -> Entr
     Entry {
         record: Some(memory.origin.clone()),
         message_id: Some(id.as_str().to_owned()),
-        detail: format!("{who}{unread} id {}", id.as_str()),
+        detail: format!("{who}{unread}"),
         user_id,
         more: fields([
             ("arguments", Value::Null),

@@ -9,13 +9,17 @@ use crate::domain::{Participant, Timestamp};
 use crate::store::mongo::name;
 use crate::wire::rfc3339;
 
+/// From this width on a message's id has room beside what is said of it; JSON always has it.
+const ROOM_FOR_IDS: usize = 130;
+
 /// For people.
 pub(super) fn words(trail: &Trail, timeline: &[Entry], width: Option<usize>) -> String {
     let mut text = state(trail);
     text.push('\n');
-    text.push_str(&participants(trail));
+    text.push_str(&participants(trail, width));
     text.push_str(&format!(
-        "\nTIMELINE in UTC; it is {}\n",
+        "\nTIMELINE in UTC; it is {}\n> sent, a number an event, = a result, ! a timer that fired, ? \
+         one to come\n\n",
         date_time(trail.now)
     ));
     text.push_str(&entries(timeline, width));
@@ -88,18 +92,10 @@ fn state(trail: &Trail) -> String {
     lines.collect()
 }
 
-fn participants(trail: &Trail) -> String {
+fn participants(trail: &Trail, width: Option<usize>) -> String {
     let rows = trail.stored.session.participants.iter().map(|participant| {
-        let reason = participant
-            .leave_reason
-            .map_or_else(String::new, |reason| format!(" ({})", name(reason)));
-        let left = participant
-            .left_at
-            .map_or_else(|| "–".to_owned(), |at| clock_time(at) + &reason);
-        let connection = participant
-            .connection_id
-            .as_ref()
-            .map_or_else(|| "–".to_owned(), ToString::to_string);
+        let left = participant.left_at;
+        let left = left.map_or_else(|| "–".to_owned(), clock_time);
         vec![
             participant.user_id.to_string(),
             name(participant.role).to_owned(),
@@ -108,22 +104,28 @@ fn participants(trail: &Trail) -> String {
             left,
             format!("{} s", present(participant, trail)),
             format!("{} s", participant.speaking_time_seconds),
-            participant.rejoin_count.to_string(),
-            connection,
+            note(participant),
         ]
     });
     let heads = [
-        "USER",
-        "ROLE",
-        "STATUS",
-        "JOINED",
-        "LEFT",
-        "PRESENT",
-        "SPOKE",
-        "REJOINS",
-        "CONNECTION",
+        "USER", "ROLE", "STATUS", "JOINED", "LEFT", "PRESENT", "SPOKE", "NOTE",
     ];
-    output::table(&heads, &rows.collect::<Vec<_>>())
+    output::wrapped(&heads, &rows.collect::<Vec<_>>(), width)
+}
+
+fn note(participant: &Participant) -> String {
+    let reason = participant.leave_reason.map(name).map(str::to_owned);
+    let connection = participant.connection_id.as_ref();
+    let connection = connection.map(|id| format!("connection {id}"));
+    let dropped = participant.disconnected_at;
+    let dropped = dropped.map(|at| format!("dropped at {}", clock_time(at)));
+    let rejoins = match participant.rejoin_count {
+        0 => None,
+        1 => Some("rejoined once".to_owned()),
+        count => Some(format!("rejoined {count} times")),
+    };
+    let notes = [reason, connection, dropped, rejoins];
+    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn present(participant: &Participant, trail: &Trail) -> i64 {
@@ -131,6 +133,7 @@ fn present(participant: &Participant, trail: &Trail) -> i64 {
 }
 
 fn entries(timeline: &[Entry], width: Option<usize>) -> String {
+    let has_room = width.is_none_or(|width| width >= ROOM_FOR_IDS);
     let mut rows = Vec::new();
     let mut day = None;
     for entry in timeline {
@@ -161,11 +164,14 @@ fn entries(timeline: &[Entry], width: Option<usize>) -> String {
             [one] => format!(", again at {}", place(one)),
             [one, more @ ..] => format!(", again at {} and {} more", place(one), more.len()),
         };
+        let sent = matches!(entry.kind, Kind::Command | Kind::Match);
+        let id = entry.message_id.as_ref().filter(|_| sent && has_room);
+        let id = id.map_or_else(String::new, |id| format!(" id {id}"));
         rows.push(vec![
             entry.at.map_or_else(|| "–".to_owned(), clock_time),
             what,
             entry.record.as_ref().map_or_else(|| "–".to_owned(), place),
-            format!("{}{again}", entry.detail),
+            format!("{}{id}{again}", entry.detail),
         ]);
     }
     let heads = ["TIME", "WHAT", "RECORD", "DETAIL"];

@@ -83,6 +83,32 @@ pub async fn apply(settings: &Settings, topics: &Topics, plan: &Plan) -> Result<
     .await
 }
 
+/// Deletes the topics called `names`, with all that is in them; one that is not there is no error.
+///
+/// # Errors
+/// [`SetupError::Change`] names the topic that the brokers refuse to delete; others may be gone.
+pub async fn delete(settings: &Settings, names: &[&str]) -> Result<(), SetupError> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    admin::with_client(settings, move |client, runtime| {
+        let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        let options = admin::options();
+        let deleted = runtime.block_on(client.delete_topics(&wanted, &options))?;
+        for outcome in deleted {
+            match outcome {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                Err((topic, code)) => {
+                    return Err(SetupError::Change {
+                        change: format!("delete {topic}"),
+                        reason: code.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// The controller has agreed; each broker hears of it a moment later, and whoever starts right after
 /// an `apply` asks a broker.
 #[expect(

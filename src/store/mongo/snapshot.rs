@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{Document, doc};
-use mongodb::options::FindOptions;
+use mongodb::options::{DatabaseOptions, FindOptions};
 use mongodb::{Client, ClientSession, Collection, Database};
 use serde::de::DeserializeOwned;
 
-use super::client::bounded;
+use super::client::{bounded, primary};
 use super::documents::{ParticipantDocument, SessionDocument, assemble, from_raw};
 use super::failure::Failure;
 use super::indexes::{PARTICIPANTS, SESSIONS};
@@ -31,8 +31,12 @@ impl Snapshot {
         limit: Duration,
     ) -> Result<Self, Failure> {
         let session = bounded(limit, client.start_session().snapshot(true)).await?;
-        // Without concerns of its own: a snapshot's reads take none but the session's.
-        let database = client.database(name);
+        // A read concern of its own would be in the session's way; the server is the primary, whatever
+        // the URI prefers, because a secondary may not have yet what is published.
+        let options = DatabaseOptions::builder()
+            .selection_criteria(primary())
+            .build();
+        let database = client.database_with_options(name, options);
         Ok(Self {
             session,
             database,

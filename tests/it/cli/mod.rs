@@ -2,8 +2,11 @@
 //! to do (contract 6).
 
 mod audit;
+mod bench;
+mod dead_letters;
 mod deployment;
 mod probe;
+mod session;
 
 use std::process::{Command, Output};
 
@@ -105,6 +108,10 @@ fn contract_6_usage_and_settings_faults_end_with_2() {
         &["lanes", "seek", "elsewhere/3", "3", "--yes"][..],
         &["probe", "--live", "--ready"][..],
         &["probe", "--http-listen", "127.0.0.1:0"][..],
+        &["dead-letters", "show", "x"][..],
+        &["dead-letters", "replay", "--yes"][..],
+        &["dead-letters", "list", "--since", "yesterday"][..],
+        &["session", "show", ""][..],
     ] {
         let ended = ended(&mut worker(arguments));
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
@@ -115,6 +122,7 @@ fn contract_6_usage_and_settings_faults_end_with_2() {
         &["--help"][..],
         &["--version"][..],
         &["completions", "bash"][..],
+        &["asyncapi"][..],
     ] {
         assert_eq!(ended(&mut worker(arguments)).code, Some(0), "{arguments:?}");
     }

@@ -4,5 +4,6 @@ mod consumer;
 mod hostile;
 mod producer;
 mod rebalance;
+mod scan;
 mod support;
 mod topics;

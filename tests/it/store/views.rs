@@ -335,6 +335,33 @@ async fn ac9_usage_is_of_today_and_a_stranger_has_used_nothing() {
 }
 
 #[tokio::test]
+async fn contract_5_reads_go_to_the_primary_whatever_the_uri_prefers() {
+    let _undisturbed = services::undisturbed().await;
+    let (store, _) = stage("preferring").await;
+    let scene = Scene::new();
+    let mut lane = scene.fence(&store).await;
+    let stored = session(&scene, 1);
+    save(&mut lane, std::slice::from_ref(&stored)).await;
+    // The set has no secondary to be read from.
+    let options = "readPreference=secondary&readConcernLevel=local&w=1";
+    let uri = format!("{}&{options}", services::mongo_uri());
+    let database = store.database().name();
+    let views = MongoViews::open(&uri, database).await.expect("a good URI");
+    let ann = scene.user("ann");
+    let page = views
+        .history(&ann, &HistoryFilter::default(), None, 5)
+        .await;
+    assert_eq!(page.expect("the primary answers").items.len(), 1);
+    let found = views.session(&stored.session.id).await;
+    assert!(found.expect("the primary answers").is_some());
+    views.usage(&ann).await.expect("the primary answers");
+    views.cursor_key().await.expect("the primary answers");
+    let store = MongoStore::connect(&uri, database).await;
+    let found = store.expect("connected").session(&stored.session.id).await;
+    assert!(found.expect("the primary answers").is_some());
+}
+
+#[tokio::test]
 async fn every_worker_on_a_database_finds_the_same_key_for_cursors() {
     let _undisturbed = services::undisturbed().await;
     let (store, views) = stage("keys").await;

@@ -264,6 +264,14 @@ impl Client {
         .await
     }
 
+    /// Waits until there are `count` dead letters.
+    pub(crate) async fn dead_letter_count(&self, count: usize) {
+        self.until(&format!("{count} dead letters"), |outputs| {
+            (outputs.dead_letters.len() >= count).then_some(())
+        })
+        .await;
+    }
+
     /// How many dead letters there are so far.
     pub(crate) fn dead_letters(&self) -> usize {
         self.outputs.lock().expect("unpoisoned").dead_letters.len()

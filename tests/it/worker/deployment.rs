@@ -79,7 +79,8 @@ impl Deployment {
         format!("{topic}-{}", self.name)
     }
 
-    fn command(&self, arguments: &[&str], settings: &[&str]) -> Command {
+    /// A command of the binary in this deployment.
+    pub(crate) fn command(&self, arguments: &[&str], settings: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_session-worker"));
         // Only what a test says counts, not what the developer has set.
         command.env_clear().env("RUST_LOG", "info").args(arguments);

@@ -2,10 +2,10 @@
 //! teams can see (topics, `/readyz`, exit codes, `audit`).
 
 mod acceptance;
-mod client;
+pub(crate) mod client;
 mod dead_letters;
 mod deadlines;
-mod deployment;
+pub(crate) mod deployment;
 mod load;
 mod openapi;
 mod outages;

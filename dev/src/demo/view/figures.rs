@@ -73,7 +73,7 @@ fn rate(scene: &Scene, title: &str, seconds: &[u64], area: Rect, buffer: &mut Bu
         let end = kill
             .taken_over
             .map_or(u64::MAX, |after| (kill.at + after).as_secs());
-        from..=end
+        from..end
     });
     let bars = seconds
         .iter()

@@ -41,10 +41,9 @@ async fn contract_5_a_gateway_is_believed_together_with_its_secret() {
         (&[(ID, "amina"), (KEY, "wrong"), (KEY, SECRET)], refused()),
         (&[(ID, "amina"), (ID, "amina"), (KEY, SECRET)], refused()),
         (&[(ID, "amina"), (ID, "boris"), (KEY, SECRET)], refused()),
-        // Whose id it is does not matter until the secret is right.
         (&[(ID, &long), (KEY, "wrong")], refused()),
-        (&[(ID, &long), (KEY, SECRET)], Told::invalid_argument()),
-        (&[(ID, ""), (KEY, SECRET)], Told::invalid_argument()),
+        (&[(ID, &long), (KEY, SECRET)], refused()),
+        (&[(ID, ""), (KEY, SECRET)], refused()),
     ];
     for (given, expected) in table {
         let (told, detail) = ask(&gateway, &headers(given), Some("carla")).await;
@@ -55,7 +54,7 @@ async fn contract_5_a_gateway_is_believed_together_with_its_secret() {
     let bytes = HeaderValue::from_bytes(&[0xff, 0xfe]).expect("a header's value");
     no_text.insert(ID, bytes);
     let (told, detail) = ask(&gateway, &no_text, None).await;
-    assert_eq!(told, Told::invalid_argument(), "{detail}");
+    assert_eq!(told, refused(), "{detail}");
     assert!(!gateway.takes_user_id());
 }
 
