@@ -15,7 +15,7 @@ use crate::place::Place;
 use crate::progress::Progress;
 
 const VERSION: &str = "4.32.5";
-const TITLE: &str = "fetching schemathesis 4.32.5 (20 MB)";
+const TITLE: &str = "fetching schemathesis 4.32.5 (13 MB)";
 /// `uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate`, of
 /// schemathesis at that version.
 const REQUIREMENTS: &str = include_str!("schemathesis-requirements.txt");
@@ -136,17 +136,20 @@ async fn fetch(python: &Path, folder: &Path) -> Result<()> {
     client::run(WHAT, folder, python, launch(folder, &["--version"])).await
 }
 
-/// A Python that is new enough and has pip.
+/// A Python as it says of itself.
+#[derive(Debug, PartialEq, Eq)]
 struct Python {
-    program: PathBuf,
+    version: (u32, u32),
     /// Such as `cpython-311`.
     tag: String,
+    /// Itself: what is on PATH may choose another one in another folder.
+    program: PathBuf,
 }
 
 fn python() -> Result<Python> {
     let (major, minor) = PYTHON;
     let what = format!("Python {major}.{minor} or newer with pip");
-    let hint = |found: &str| Error::Missing {
+    let missing = |found: &str| Error::Missing {
         what: what.clone(),
         hint: format!(
             "install it (Debian 12 and later: `apt-get install python3-pip`; macOS: `brew install \
@@ -155,31 +158,39 @@ fn python() -> Result<Python> {
     };
     let mut found = String::new();
     for program in PYTHONS.iter().filter_map(|name| client::find(name)) {
-        let Some((version, tag)) = version(&program) else {
+        let Some(python) = ask(&program) else {
             continue;
         };
+        let (major, minor) = python.version;
         let shown = program.display();
-        if version < PYTHON {
-            found = format!("; {shown} is {}.{}", version.0, version.1);
-        } else if has_pip(&program) {
-            return Ok(Python { program, tag });
+        if python.version < PYTHON {
+            found = format!("; {shown} is {major}.{minor}");
+        } else if has_pip(&python.program) {
+            return Ok(python);
         } else {
             found = format!("; {shown} has no pip");
         }
     }
-    Err(hint(&found))
+    Err(missing(&found))
 }
 
-fn version(python: &Path) -> Option<((u32, u32), String)> {
-    const ASK: &str = "import sys; print(*sys.version_info[:2], sys.implementation.cache_tag)";
-    let answer = Command::new(python).args(["-I", "-c", ASK]).output().ok()?;
-    read_version(&String::from_utf8_lossy(&answer.stdout))
+fn ask(program: &Path) -> Option<Python> {
+    const ASK: &str =
+        "import sys; print(*sys.version_info[:2], sys.implementation.cache_tag, sys.executable)";
+    let answer = Command::new(program).args(["-I", "-c", ASK]).output();
+    read(&String::from_utf8_lossy(&answer.ok()?.stdout))
 }
 
-fn read_version(answer: &str) -> Option<((u32, u32), String)> {
-    let mut words = answer.split_whitespace();
+fn read(answer: &str) -> Option<Python> {
+    let mut words = answer.trim_end().splitn(4, ' ');
     let version = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some((version, words.next()?.to_owned()))
+    let tag = words.next()?.to_owned();
+    let program = words.next().filter(|path| !path.is_empty())?.into();
+    Some(Python {
+        version,
+        tag,
+        program,
+    })
 }
 
 fn has_pip(python: &Path) -> bool {
@@ -194,13 +205,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_of_python_is_read() {
-        assert_eq!(
-            read_version("3 11 cpython-311\n"),
-            Some(((3, 11), "cpython-311".to_owned()))
-        );
-        for answer in ["", "3\n", "3 11\n", "Python was not found\n"] {
-            assert_eq!(read_version(answer), None, "{answer}");
+    fn a_python_says_what_it_is() {
+        let expected = Python {
+            version: (3, 11),
+            tag: "cpython-311".to_owned(),
+            program: PathBuf::from("/opt/my python/bin/python3.11"),
+        };
+        let answer = "3 11 cpython-311 /opt/my python/bin/python3.11\n";
+        assert_eq!(read(answer), Some(expected));
+        for answer in [
+            "",
+            "3\n",
+            "3 11 cpython-311\n",
+            "3 11 cpython-311 \n",
+            "no Python\n",
+        ] {
+            assert_eq!(read(answer), None, "{answer}");
         }
         assert!((3, 9) < PYTHON && (3, 11) >= PYTHON && (3, 14) >= PYTHON && (4, 0) >= PYTHON);
     }
