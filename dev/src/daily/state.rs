@@ -99,8 +99,10 @@ impl State {
             "\nTopics:   kcat -b {kafka} -L\n\
              Command:  echo '{{\"commandId\":\"c1\",\"issuedAt\":'$(date +%s000)',\"userId\":\"u1\",\"command\":\
              {{\"JoinSession\":{{\"inviteCode\":\"K7PQ2M\"}}}}}}' | kcat -b {kafka} -P -t session-command\n\
-             Results:  kcat -b {kafka} -C -t session-command-result -s value=avro -r {registry_url}\n\
-             Events:   kcat -b {kafka} -C -t session-event -s value=avro -r {registry_url}"
+             Results:  kcat -b {kafka} -C -t session-command-result -f '%k %h\\n'\n\
+             Events:   kcat -b {kafka} -C -t session-event -f '%k %h\\n'\n\
+             Whole:    KAFKA_BROKERS={kafka} REGISTRY_URL={registry_url} deploy/avro read session-event -o beginning -e\n\
+             \u{20}         (needs pip install fastavro)"
         );
         line(&mut text, hints);
         text
@@ -295,7 +297,7 @@ mod tests {
             "log kafka/service.log",
             "kcat -b 127.0.0.1:1 -L",
             "mongodb://127.0.0.1:2/?replicaSet=rs0",
-            "-s value=avro -r http://127.0.0.1:3/apis/ccompat/v7",
+            "KAFKA_BROKERS=127.0.0.1:1 REGISTRY_URL=http://127.0.0.1:3/apis/ccompat/v7 deploy/avro",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
