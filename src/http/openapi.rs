@@ -51,6 +51,7 @@ pub(super) enum Refusals {
         description = "Read-only views of live conversation sessions. Commands go to Kafka, not \
                        here. Every error is an RFC 9457 problem with a stable `code`; any method \
                        but GET and HEAD is answered 405.",
+        license(name = "MIT OR Apache-2.0"),
     ),
     paths(
         sessions::history,

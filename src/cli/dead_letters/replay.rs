@@ -146,10 +146,11 @@ pub(super) async fn replay(
     letters?;
     let would = run.count(|outcome| *outcome == Outcome::WouldSend);
     if !yes {
-        output::remark(&format!(
-            "nothing sent; add --yes to send {would} of {} letters again",
-            run.lines.len()
-        ));
+        let of = run.lines.len();
+        output::remark(&match would {
+            0 => format!("nothing sent; none of {of} letters can be"),
+            _ => format!("nothing sent; add --yes to send {would} of {of} letters again"),
+        });
         return Ok(Done::Ok);
     }
     let unsent = run.count(|outcome| matches!(outcome, Outcome::Refused | Outcome::Failed));

@@ -105,8 +105,21 @@ impl Gathering<'_, '_> {
     }
 
     async fn events(&mut self) -> Result<(), SetupError> {
+        let skipped = self.events_since().await?;
+        let found = i64::try_from(self.trail.events.len()).unwrap_or(i64::MAX);
+        if skipped && found < self.trail.stored.session.sequence {
+            // The database's clock is ahead of those who date records: what seemed older is not.
+            self.since = 0;
+            self.events_since().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are records that seem to be from before the session.
+    async fn events_since(&mut self) -> Result<bool, SetupError> {
         let topic = Arc::clone(&self.trail.topics.session_event);
         let spans = kafka::spans(self.sources.kafka, &topic, Some(self.since)).await?;
+        let skipped = spans.values().any(|span| span.from > span.low);
         let count = i32::try_from(spans.len()).unwrap_or(i32::MAX);
         let at_home = partition_of(self.trail.id().as_str().as_bytes(), count);
         let (home, others): (Spans, Spans) = spans
@@ -118,7 +131,7 @@ impl Gathering<'_, '_> {
             // Events from before the topic grew stand where their key belonged then.
             self.events_in(&topic, &others).await?;
         }
-        Ok(())
+        Ok(skipped)
     }
 
     async fn events_in(&mut self, topic: &str, spans: &Spans) -> Result<(), SetupError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::timeline::{Entry, Kind, timeline};
-use super::trail::{Claim, Found, Input, Missing, Trail};
+use super::trail::{Claim, Died, Found, Input, Missing, Trail};
 use super::{forms, gather, view};
 use crate::domain::{
     Action, Code, Command, CommandResult, InviteCode, LeaveReason, Message, MessageId, Participant,
@@ -393,6 +393,29 @@ fn a_copy_follows_its_origin_and_a_forged_one_is_a_command() {
         forged.map(|entry| &entry.more["judged"]),
         Some(&"duplicate".into())
     );
+}
+
+#[test]
+fn what_died_was_not_judged_whatever_became_of_its_id() {
+    let mut trail = trail(session(SessionStatus::Waiting));
+    let died = place("session-command", 3, 0);
+    let again = place("session-command", 3, 1);
+    trail.inputs.push(input("c1", 1_000, died.clone()));
+    trail.inputs.push(input("c1", 8_000, again.clone()));
+    trail.letters.push(Died {
+        record: place("session-dead-letter", 0, 0),
+        at: Some(Timestamp(T0 + 1_100)),
+        reason: "unknown_schema".to_owned(),
+        message: "schema id 7 is not registered".to_owned(),
+        origin: died,
+    });
+    remember(&mut trail, memory("c1", 8_100, Some(1), again));
+    let entries = timeline(&trail);
+    let judged: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| entry.more.get("judged"))
+        .collect();
+    assert_eq!(judged, [&Value::Null, &"first".into()]);
 }
 
 #[test]

@@ -270,7 +270,14 @@ fn inputs(trail: &Trail, judged: &HashMap<MessageId, Judged>, entries: &mut Vec<
         let memory = input.id.as_ref().and_then(|id| trail.ledger.get(id));
         let claim = input.claim.as_ref().filter(|claim| claim.counts());
         let origin = claim.map_or(&input.record, |claim| &claim.origin);
-        let first = memory.map(|memory| memory.origin == *origin);
+        let died = trail
+            .letters
+            .iter()
+            .any(|letter| letter.origin == input.record);
+        // What died was never judged, whatever became of its id later.
+        let first = memory
+            .filter(|_| !died)
+            .map(|memory| memory.origin == *origin);
         if let Some(id) = &input.id {
             *told.entry(id).or_default() |= first.unwrap_or(false) && claim.is_none();
         }

@@ -167,7 +167,8 @@ async fn clock(client: &Client, options: &Options) -> Finding {
         Err(failure) => return unanswered(subject, &failure),
     };
     let offset = clock.host_offset_ms();
-    let detail = format!("this host is {offset} ms ahead of the database");
+    let way = if offset < 0 { "behind" } else { "ahead of" };
+    let detail = format!("this host is {} ms {way} the database", offset.abs());
     if offset.abs() < OFFSET_MS {
         return Finding::fine(subject, detail);
     }

@@ -367,6 +367,43 @@ async fn what_there_is_is_shown_and_what_is_missing_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_clock_is_far_ahead_hides_no_records() {
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::prepared(Parts::shared(), &[]).await;
+    let worker = deployment.worker(&[]).await;
+    let client = Client::new(&deployment);
+    let ann = unique("ann");
+    let (session, _) = private(&client, &ann).await;
+    at_home(
+        &client,
+        &session,
+        &ann,
+        "EndSession",
+        json!({"sessionId": session}),
+    )
+    .await;
+    client.events(&session, "session.ended").await;
+    worker.stop().await;
+    let before = shown(&deployment, &session).await;
+
+    // As a database an hour ahead of those who date records would have written it.
+    let mongo = mongodb::Client::with_uri_str(&deployment.parts.mongo).await;
+    let sessions = mongo
+        .expect("a client")
+        .database(&format!("worker_{}", deployment.name))
+        .collection::<mongodb::bson::Document>("sessions");
+    let ahead = vec![mongodb::bson::doc! {
+        "$set": { "createdAt": { "$add": ["$createdAt", 3_600_000] } }
+    }];
+    let of_session = mongodb::bson::doc! { "_id": &session };
+    let changed = sessions.update_one(of_session, ahead).await;
+    assert_eq!(changed.expect("the database answers").modified_count, 1);
+    let after = shown(&deployment, &session).await;
+    assert_eq!(story(&after), story(&before));
+    assert_eq!(after["missing"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_not_there_is_a_failure_in_clear_words() {
     let _undisturbed = services::undisturbed().await;
     let deployment = Deployment::named(Parts::shared(), &[]);
