@@ -12,6 +12,8 @@ use crate::kafka::partition_of;
 
 const TOPIC: &str = "session-event";
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Refusals of the mock, more than a producer can ask for before it is replaced.
+const MANY: usize = 100;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -185,15 +187,15 @@ async fn a_dead_producer_is_rebuilt_and_order_holds_across_it() {
         .expect("the producer is up");
     soon("receipt", receipt).await.expect("it is acknowledged");
 
-    // A broker refuses what is in flight behind the first, too; the mock has to be told to.
+    // A broker refuses whatever comes behind the first, too; the mock has to be told to, for as long
+    // as anything of the old producer may be on its way.
     cluster.request_errors(
         RDKafkaApiKey::Produce,
-        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 5],
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; MANY],
     );
     let fault = publish(&publisher, records(10..20))
         .await
         .expect_err("the sequence is wrong");
-    cluster.clear_request_errors(RDKafkaApiKey::Produce);
     assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
 
     // Another lane has noticed and goes on; this one must not overtake what it has to repeat.
@@ -212,6 +214,7 @@ async fn a_dead_producer_is_rebuilt_and_order_holds_across_it() {
     ));
 
     soon("new producer", publisher.recovered()).await;
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
     let repeated = publisher
         .send(records(10..20))
         .await
@@ -240,13 +243,8 @@ async fn everything_outstanding_fails_with_the_generation_and_nothing_overtakes(
 
     // The first is refused for good. A broker refuses what is in flight behind it for its sequence;
     // the mock does not look at sequences, so that it is told to. What is queued must not follow.
-    let in_flight = [
-        TOO_LARGE,
-        OUT_OF_ORDER,
-        OUT_OF_ORDER,
-        OUT_OF_ORDER,
-        OUT_OF_ORDER,
-    ];
+    let mut in_flight = [OUT_OF_ORDER; MANY];
+    in_flight[0] = TOO_LARGE;
     cluster.request_errors(RDKafkaApiKey::Produce, &in_flight);
     let mut outstanding = Vec::new();
     for batch in 0..4 {
@@ -263,8 +261,8 @@ async fn everything_outstanding_fails_with_the_generation_and_nothing_overtakes(
             .expect_err("its generation failed");
         assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
     }
-    cluster.clear_request_errors(RDKafkaApiKey::Produce);
     soon("new producer", publisher.recovered()).await;
+    cluster.clear_request_errors(RDKafkaApiKey::Produce);
     publish(&publisher, records(1..4001))
         .await
         .expect("it is acknowledged");
