@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::Done;
 use super::failure::Failure;
@@ -63,13 +64,15 @@ pub(super) async fn run(
         file,
         extent,
     };
-    let measured = tokio::select! {
-        measured = bench.measure() => measured,
-        _ = tokio::signal::ctrl_c() => Err(Failure::operation(
-            "interrupted",
-            "what it made is removed; run it again",
-        )),
-    };
+    let stop = CancellationToken::new();
+    let interrupted = stop.clone();
+    let listening = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupted.cancel();
+        }
+    });
+    let measured = bench.measure(&stop).await;
+    listening.abort();
     let removed = bench.remove().await;
     let report = measured?;
     removed?;
@@ -104,26 +107,22 @@ struct Bench {
 }
 
 impl Bench {
-    async fn measure(&self) -> Result<Report, Failure> {
+    async fn measure(&self, stop: &CancellationToken) -> Result<Report, Failure> {
+        let Extent {
+            commands,
+            single,
+            rate,
+            seconds,
+        } = self.extent;
         let field = self.prepare(Mode::Batched).await?;
-        let backlog = Backlog::of(self.extent.commands, "b");
-        let (drain, worker) = field.drain(&backlog).await?;
-        output::remark(&format!(
-            "{} commands/s for {} s, to see how long one waits",
-            self.extent.rate, self.extent.seconds
-        ));
-        let steady = Backlog::of(self.extent.rate * self.extent.seconds, "s");
-        let latency = field.steady(&steady, self.extent.rate, &worker).await?;
-        worker.stop(STOP_WITHIN).await;
-
+        let steady = Steady { rate, seconds };
+        let (drain, latency) = field.measure(commands, Some(steady), stop).await?;
         let field = self.prepare(Mode::Single).await?;
-        let backlog = Backlog::of(self.extent.single, "b");
-        let (single, worker) = field.drain(&backlog).await?;
-        worker.stop(STOP_WITHIN).await;
+        let (single, _) = field.measure(single, None, stop).await?;
         Ok(Report {
             drain,
             single,
-            latency,
+            latency: latency.expect("it was asked for"),
         })
     }
 
@@ -199,36 +198,43 @@ struct Field {
 }
 
 impl Field {
-    async fn drain(&self, backlog: &Backlog) -> Result<(Drain, Trial), Failure> {
+    /// Drains a backlog, then measures the wait where that is asked for. The worker is stopped whatever
+    /// comes of it: one that went on would make again what is removed.
+    async fn measure(
+        &self,
+        commands: u32,
+        steady: Option<Steady>,
+        stop: &CancellationToken,
+    ) -> Result<(Drain, Option<Latency>), Failure> {
         let sender = self.sender().await?;
+        let topics = &self.settings.topics;
+        let mode = self.mode.name();
+        let backlog = Backlog::of(commands, "b");
         output::remark(&format!(
-            "{}: writing a backlog of {} commands",
-            self.mode.name(),
+            "{mode}: writing a backlog of {} commands",
             backlog.len()
         ));
-        backlog.write(&sender, &self.settings.topics).await?;
+        unless(stop, backlog.write(&sender, topics)).await?;
         let mut results = self.results()?;
-        output::remark(&format!("{}: a worker drains it", self.mode.name()));
+        output::remark(&format!("{mode}: a worker drains it"));
         let worker = self.worker().await?;
-        let drain = guarded(&worker, measure::drain(&mut results, backlog.len())).await?;
-        output::remark(&format!(
-            "{}: {:.0} commands/s",
-            self.mode.name(),
-            drain.rate()
-        ));
-        Ok((drain, worker))
-    }
-
-    async fn steady(
-        &self,
-        backlog: &Backlog,
-        rate: u32,
-        worker: &Trial,
-    ) -> Result<Latency, Failure> {
-        let sender = self.sender().await?;
-        let mut results = self.results()?;
-        let latency = measure::steady(&sender, &self.settings.topics, backlog, rate, &mut results);
-        guarded(worker, latency).await
+        let measuring = async {
+            let drain = measure::drain(&mut results, backlog.len()).await?;
+            output::remark(&format!("{mode}: {:.0} commands/s", drain.rate()));
+            let Some(Steady { rate, seconds }) = steady else {
+                return Ok((drain, None));
+            };
+            output::remark(&format!(
+                "{rate} commands/s for {seconds} s, to see how long one waits"
+            ));
+            let backlog = Backlog::of(rate * seconds, "s");
+            // The same reader, which has the backlog's results behind it.
+            let latency = measure::steady(&sender, topics, &backlog, rate, &results).await?;
+            Ok((drain, Some(latency)))
+        };
+        let measured = unless(stop, guarded(&worker, measuring)).await;
+        worker.stop(STOP_WITHIN).await;
+        measured
     }
 
     async fn worker(&self) -> Result<Trial, Failure> {
@@ -257,6 +263,27 @@ impl Field {
         let kafka = self.settings.kafka.client();
         let tail = Tail::start(&kafka, name, partitions).map_err(topics::failure)?;
         Ok(Results::new(tail, &self.settings.topics))
+    }
+}
+
+/// How the wait is measured.
+#[derive(Clone, Copy, Debug)]
+struct Steady {
+    rate: u32,
+    seconds: u32,
+}
+
+/// Works until it is done or interrupted.
+async fn unless<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Failure::operation(
+            "interrupted",
+            "what it made is removed; run it again",
+        )),
     }
 }
 

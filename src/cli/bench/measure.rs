@@ -167,7 +167,7 @@ pub(super) async fn steady(
     topics: &TopicNames,
     backlog: &Backlog,
     rate: u32,
-    results: &mut Results,
+    results: &Results,
 ) -> Result<Latency, Failure> {
     let pace = Duration::from_secs(1) / rate;
     let places: HashMap<&str, u32> = backlog
@@ -193,7 +193,6 @@ pub(super) async fn steady(
         }
         Ok::<(), Failure>(())
     };
-    let results = &*results;
     let receive = async {
         let mut waited: HashMap<String, u128> = HashMap::with_capacity(places.len());
         while waited.len() < places.len() {

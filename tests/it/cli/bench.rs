@@ -1,9 +1,15 @@
 //! `bench` on the real parts: it measures what it says, and leaves nothing behind.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::services;
 use crate::worker::deployment::{Deployment, Parts};
+
+/// One run at a time: what another has made is not left behind.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What the brokers and the database have that a run may have made.
 async fn left_behind() -> (Vec<String>, Vec<String>) {
@@ -43,6 +49,7 @@ async fn left_behind() -> (Vec<String>, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contract_6_bench_compares_in_one_run_and_removes_what_it_made() {
+    let _alone = ALONE.lock().await;
     let _undisturbed = services::undisturbed().await;
     let deployment = Deployment::named(Parts::shared(), &[]);
     let arguments = [
@@ -80,6 +87,41 @@ async fn contract_6_bench_compares_in_one_run_and_removes_what_it_made() {
         .map(|name| report["latency"][name].as_u64().expect("milliseconds"));
     assert!(waits.is_sorted(), "{report}");
 
+    nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_bench_stops_its_worker_before_it_removes_what_it_made() {
+    let _alone = ALONE.lock().await;
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::named(Parts::shared(), &[]);
+    // More than is drained before it is interrupted.
+    let mut command = deployment.command(&["bench", "--commands", "30000"], &[]);
+    let interrupted = tokio::task::spawn_blocking(move || {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let drains = lines.find(|line| line.as_ref().is_ok_and(|line| line.ends_with("drains it")));
+        assert!(drains.is_some(), "it never began");
+        let id = child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status();
+        assert!(sent.expect("kill runs").success());
+        let rest: Vec<String> = lines.map_while(Result::ok).collect();
+        (child.wait().expect("it ends").code(), rest)
+    });
+    let (code, rest) = interrupted.await.expect("no panic");
+    assert_eq!(code, Some(1), "{rest:?}");
+    assert!(
+        rest.iter().any(|line| line.contains("interrupted")),
+        "{rest:?}"
+    );
+    nothing_is_left().await;
+}
+
+async fn nothing_is_left() {
     // Brokers delete behind the answer.
     for _ in 0..100 {
         if left_behind().await == (Vec::new(), Vec::new()) {
