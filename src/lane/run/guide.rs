@@ -68,6 +68,9 @@ where
             if !self.write_note(Note::Reading).await {
                 return;
             }
+            if let Some(owner) = self.ownership.owned_mut() {
+                owner.position.deaths += 1;
+            }
             self.probation = Probation::begin(turn);
         }
         self.intake.seek(&position);
