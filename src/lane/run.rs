@@ -306,7 +306,7 @@ where
     fn lose_ownership(&mut self) {
         self.ownership.lost();
         self.probation = Probation::Off;
-        self.intake.place_again(Duration::ZERO);
+        self.intake.owner_changed();
     }
 
     fn report(&self) {
