@@ -39,7 +39,7 @@ pub(crate) struct LaneHistory {
     topics: BTreeMap<Arc<str>, (usize, usize)>,
     /// Processes that died reading the lane since it last moved or an operator changed it.
     pub(crate) deaths: u32,
-    /// Owners that were killed for any reason since the lane last committed.
+    /// Owners that ended without a word, for any reason, since the lane last consumed anything.
     pub(crate) killed: u32,
     /// The generation of the log that was consumed last.
     pub(crate) generation: Option<u32>,

@@ -49,18 +49,21 @@ impl World {
         consumed.is_some_and(|consumed| consumed != self.broker.generation(lane))
     }
 
-    /// Why a lane cannot read everything, if there is a reason.
+    /// Why a lane cannot read everything: what it meets first.
     pub(crate) fn cause(&self, lane: &TopicPartition) -> Option<Cause> {
         let next = self.next_of(lane);
         let (low, high) = self.broker.bounds(lane);
         if next < low || next > high || self.is_recreated(lane) {
             return Some(Cause::Lost);
         }
-        if self.broker.killer_behind(lane, next).is_some() {
-            return Some(Cause::Killer);
-        }
+        let killer = self.broker.killer_behind(lane, next);
         let damage = self.broker.damage_behind(lane, next);
-        damage.map(|(from, _)| Cause::Damaged(from))
+        match (killer, damage) {
+            (Some(killer), damage) if damage.is_none_or(|(from, _)| killer < from) => {
+                Some(Cause::Killer)
+            }
+            (_, damage) => damage.map(|(from, _)| Cause::Damaged(from)),
+        }
     }
 
     /// What a fault that lasts does not touch, and is not done.
@@ -218,12 +221,7 @@ impl World {
 
     /// Repairs what lasts; an operator also resumes a lane that needs it not.
     async fn repair_everything(&mut self) {
-        let mut conditions = self.weather.now();
-        conditions.spoiled.clear();
-        conditions.culprit_sessions.clear();
-        conditions.culprits.clear();
-        conditions.refused.clear();
-        drop(conditions);
+        self.weather.end_what_lasts();
         let lanes = self.lanes();
         for lane in &lanes {
             self.repair_lane(lane).await;

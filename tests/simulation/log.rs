@@ -86,7 +86,7 @@ impl SimLog {
     }
 
     /// One look at the log; `None`: there is nothing to say yet.
-    fn look(&mut self, limit: Limit) -> Option<Result<Vec<Record>, Error>> {
+    async fn look(&mut self, limit: Limit) -> Option<Result<Vec<Record>, Error>> {
         let read = self
             .broker
             .read(&self.lane, self.generation, self.position, limit);
@@ -123,7 +123,7 @@ impl SimLog {
                 };
                 // The process is ended before this lane is polled again.
                 let _ = self.deaths.send(death);
-                return None;
+                return std::future::pending().await;
             }
         })
     }
@@ -155,7 +155,7 @@ impl Log for SimLog {
                 records: most,
                 ..limit
             };
-            if let Some(looked) = self.look(limit) {
+            if let Some(looked) = self.look(limit).await {
                 return looked;
             }
             changes

@@ -92,5 +92,7 @@ impl World {
                 self.revise(lane, Request::Seek(killer + 1)).await;
             }
         }
+        // What is not written yet is not damaged either.
+        self.broker.heal(lane);
     }
 }

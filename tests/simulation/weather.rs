@@ -142,6 +142,15 @@ impl Weather {
         conditions.in_flight_until = conditions.in_flight_until.max(end);
     }
 
+    /// Ends every fault that lasts.
+    pub(crate) fn end_what_lasts(&self) {
+        let mut conditions = self.now();
+        conditions.spoiled.clear();
+        conditions.culprit_sessions.clear();
+        conditions.culprits.clear();
+        conditions.refused.clear();
+    }
+
     /// Ends every fault but those that last; returns when the last one that is under way ends.
     pub(crate) fn calm_down(&self) -> Instant {
         let mut conditions = self.now();

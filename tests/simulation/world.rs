@@ -368,6 +368,8 @@ impl World {
     /// Gives a lane a second owner; the first one learns of it later.
     pub(crate) fn double(&mut self, lane: &TopicPartition) {
         if let Some(first) = self.owners.remove(lane) {
+            // It ends without a word, which counts like a death.
+            self.history.lane(lane, |lane| lane.killed += 1);
             self.start(lane.clone());
             self.planned += 1;
             let number = self.planned;
