@@ -269,7 +269,7 @@ fn connect_failure(error: ConnectError) -> Failure {
 
 fn store_failure(error: Error) -> Failure {
     let remedy = match &error {
-        Error::Unavailable { .. } | Error::Conflict { .. } | Error::Fenced => "try again",
+        Error::Unavailable { .. } | Error::Conflict(_) | Error::Fenced => "try again",
         Error::Unknown { .. } => "look with `session-worker lanes show` before trying again",
         Error::Refused { .. } => "see MongoDB's log",
     };

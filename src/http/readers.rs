@@ -77,7 +77,7 @@ pub(super) async fn read<T>(reading: impl Future<Output = Result<T, Error>>) -> 
             tracing::debug!(error = %error, "a view could not be read");
             Problem::unavailable()
         }
-        Error::Refused { .. } | Error::Conflict { .. } | Error::Fenced | Error::Unknown { .. } => {
+        Error::Refused { .. } | Error::Conflict(_) | Error::Fenced | Error::Unknown { .. } => {
             tracing::error!(error = %error, "a view cannot be read");
             Problem::internal()
         }

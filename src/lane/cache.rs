@@ -58,6 +58,7 @@ impl Cache {
                         self.insert(Arc::clone(stored));
                     }
                 }
+                Found::Unreadable(_) => {}
                 Found::Elsewhere { home } => {
                     self.elsewhere.put(id.clone(), *home);
                 }

@@ -40,7 +40,7 @@ impl Disposition {
 /// The table for the database.
 pub fn of_store(error: &store::Error) -> Disposition {
     match error {
-        store::Error::Conflict { .. } => Disposition::DecideAgain,
+        store::Error::Conflict(_) => Disposition::DecideAgain,
         store::Error::Refused { .. } => Disposition::Split,
         store::Error::Unavailable { .. } => Disposition::Wait,
         store::Error::Fenced | store::Error::Unknown { .. } => Disposition::Restart,
@@ -51,8 +51,8 @@ pub fn of_store(error: &store::Error) -> Disposition {
 pub fn of_kafka(error: &kafka::Error) -> Disposition {
     match error {
         kafka::Error::Unavailable { .. } => Disposition::Wait,
-        kafka::Error::Delivery { .. } => Disposition::Republish,
-        kafka::Error::OutOfRange => Disposition::Restart,
+        kafka::Error::Delivery { .. } | kafka::Error::Refused { .. } => Disposition::Republish,
+        kafka::Error::OutOfRange { .. } | kafka::Error::Damaged { .. } => Disposition::Restart,
         kafka::Error::Revoked => Disposition::End,
     }
 }
@@ -72,7 +72,7 @@ mod tests {
     fn a_fault_is_waited_out_and_never_becomes_a_dead_letter() {
         let reason = String::new;
         assert_eq!(
-            of_store(&store::Error::Unavailable { reason: reason() }),
+            of_store(&store::Error::unavailable("down")),
             Disposition::Wait
         );
         assert_eq!(
@@ -87,21 +87,15 @@ mod tests {
 
     #[test]
     fn what_is_uncertain_is_resolved_by_a_restart() {
-        let unknown = store::Error::Unknown {
-            reason: String::new(),
-        };
+        let unknown = store::Error::unknown("lost");
         assert_eq!(of_store(&unknown), Disposition::Restart);
         assert_eq!(of_store(&store::Error::Fenced), Disposition::Restart);
     }
 
     #[test]
     fn a_conflict_is_decided_again_and_a_refusal_split() {
-        let conflict = store::Error::Conflict {
-            reason: String::new(),
-        };
-        let refused = store::Error::Refused {
-            reason: String::new(),
-        };
+        let conflict = store::Error::Conflict(store::Conflict::User);
+        let refused = store::Error::refused("too large");
         assert_eq!(of_store(&conflict), Disposition::DecideAgain);
         assert_eq!(of_store(&refused), Disposition::Split);
     }

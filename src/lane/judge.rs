@@ -173,7 +173,7 @@ impl Batch<'_, '_> {
             .as_ref()
             .filter(|_| {
                 item.claimed_evidence(self.bench.lane)
-                    .is_some_and(|evidence| self.loaded.forwards.contains(&evidence))
+                    .is_some_and(|evidence| self.loaded.forwards.contains_key(&evidence))
             })
             .cloned();
         if decoded.admitted && claim.is_none() {
@@ -187,7 +187,7 @@ impl Batch<'_, '_> {
         let known = self
             .remembered
             .get(id)
-            .or_else(|| self.loaded.ledger.get(id));
+            .or_else(|| self.loaded.ledger.get(id)?.as_ref().ok());
         if forwarded
             && known.is_some_and(|entry| {
                 entry.origin == origin && entry.remembered.fingerprint == decoded.fingerprint
@@ -323,7 +323,7 @@ impl Batch<'_, '_> {
         }
         let elsewhere = match self.loaded.sessions.get(&session_id) {
             Some(Found::Elsewhere { home }) => Some(*home),
-            Some(Found::Here(_)) | None => self.cache.elsewhere(&session_id),
+            Some(Found::Here(_) | Found::Unreadable(_)) | None => self.cache.elsewhere(&session_id),
         };
         if let Some(home) = elsewhere {
             return Whereabouts::Elsewhere { home, session_id };
@@ -353,7 +353,7 @@ impl Batch<'_, '_> {
                 .get(session_id)
                 .or_else(|| match self.loaded.sessions.get(session_id) {
                     Some(Found::Here(stored)) => Some(Arc::clone(stored)),
-                    Some(Found::Elsewhere { .. }) | None => None,
+                    Some(Found::Elsewhere { .. } | Found::Unreadable(_)) | None => None,
                 });
         let Some(stored) = stored else { return false };
         let working = Working {
@@ -387,7 +387,7 @@ impl Batch<'_, '_> {
                 let releases = &mut self.releases;
                 let rules = self.bench.rules;
                 let working = self.users.entry(user_id.clone()).or_insert_with(|| {
-                    let stored = loaded.get(user_id);
+                    let stored = loaded.get(user_id).and_then(|user| user.as_ref().ok());
                     let mut working = WorkingUser {
                         expected: stored.map(|user| user.version),
                         limits: stored.map_or_else(

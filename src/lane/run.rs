@@ -139,7 +139,7 @@ where
         let placed = fenced.is_some();
         let (owner, position) = match fenced {
             Some(fenced) => (Some(fenced.store), fenced.position),
-            None => (None, unread()),
+            None => (None, LanePosition::unread()),
         };
         Self {
             home,
@@ -220,8 +220,8 @@ where
             Phase::Starting
         };
         self.shared.board.note(&self.name, phase);
-        if let (Some(high), Some(next)) = (self.log.high_watermark(), self.position.next) {
-            self.meter.lag(high - next);
+        if let Some(lag) = self.log.lag(self.position.next) {
+            self.meter.lag(lag);
         }
     }
 
@@ -317,7 +317,12 @@ where
         match owner.deadlines().await {
             Ok(stored) => {
                 let adopted = |(id, at): &(SessionId, Timestamp)| self.timers.adopt(id, *at);
-                let missing = stored.iter().map(adopted).filter(|lost| *lost).count();
+                let missing = stored
+                    .sessions
+                    .iter()
+                    .map(adopted)
+                    .filter(|lost| *lost)
+                    .count();
                 self.meter.swept(missing);
             }
             Err(error) => {
@@ -526,6 +531,7 @@ where
             acked,
             ledger: std::mem::take(&mut plan.ledger),
             forwards: std::mem::take(&mut plan.forwards),
+            settled: Vec::new(),
             users: std::mem::take(&mut plan.users),
             sessions: std::mem::take(&mut plan.sessions),
             outbox: Arc::clone(&outbox),
@@ -539,12 +545,13 @@ where
         let batch = owner.commit(&commit).await?;
         self.meter.committed(plan.taken, began.elapsed());
         self.position = LanePosition {
-            epoch: self.position.epoch,
             batch,
             next: commit.next,
             acked,
             clock: now,
             last: commit.last,
+            deaths: 0,
+            ..self.position
         };
         self.acknowledge_at = None;
         if !outbox.is_empty() {
@@ -609,15 +616,8 @@ where
         let (owes, acked) = (self.owes_acknowledgement(), self.window.acked());
         if let (true, Some(owner)) = (owes, self.owner.as_mut()) {
             let commit = Commit {
-                next: self.position.next,
-                last: self.position.last,
-                clock: self.position.clock,
                 acked,
-                ledger: Vec::new(),
-                forwards: Vec::new(),
-                users: Vec::new(),
-                sessions: Vec::new(),
-                outbox: Arc::new([]),
+                ..Commit::at(&self.position)
             };
             let outcome = tokio::time::timeout(FLUSH, owner.commit(&commit)).await;
             if let Ok(Err(error)) = outcome {
@@ -632,17 +632,6 @@ where
 /// The partition of `session-command` that a lane is the home of, if any.
 pub(super) fn home_of_lane(session_command: &str, lane: &TopicPartition) -> Option<i32> {
     (*lane.topic == *session_command).then_some(lane.partition)
-}
-
-fn unread() -> LanePosition {
-    LanePosition {
-        epoch: 0,
-        batch: 0,
-        next: None,
-        acked: 0,
-        clock: Timestamp(0),
-        last: None,
-    }
 }
 
 /// What is stored of the last record consumed; always `Some` for a record.

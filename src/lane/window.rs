@@ -2,7 +2,7 @@
 //! and everything before it is; after a failed delivery everything unacknowledged is sent again, from
 //! the lowest, byte for byte.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::kafka::{Error, Publisher, Receipt};
@@ -88,10 +88,20 @@ impl<P: Publisher> Window<P> {
             if sent.receipt.is_some() {
                 continue;
             }
-            match self.publisher.send(Arc::clone(&sent.records)).await {
-                Ok(receipt) => sent.receipt = Some(receipt),
-                Err(error) => return Err(self.fail(error)),
+            let topics: BTreeSet<Arc<str>> = sent
+                .records
+                .iter()
+                .map(|record| Arc::clone(&record.topic))
+                .collect();
+            let mut receipts = Vec::new();
+            for topic in topics {
+                match self.publisher.send(&topic, Arc::clone(&sent.records)).await {
+                    Ok(receipt) => receipts.push(receipt),
+                    Err(error) => return Err(self.fail(error)),
+                }
             }
+            let all = async { futures::future::try_join_all(receipts).await.map(|_| ()) };
+            self.sent[index].receipt = Some(Box::pin(all));
         }
         Ok(())
     }
@@ -103,7 +113,7 @@ impl<P: Publisher> Window<P> {
     /// A delivery failed.
     pub(super) async fn progress(&mut self) -> Result<(), Error> {
         if self.failed {
-            self.publisher.recovered().await;
+            self.publisher.recovered("").await;
             self.failed = false;
             return Ok(());
         }

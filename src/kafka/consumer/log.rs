@@ -219,7 +219,8 @@ impl Log for PartitionLog {
                     continue;
                 }
                 if self.partition.out_of_range.load(Ordering::Acquire) {
-                    return Err(Error::OutOfRange);
+                    let (low, high) = self.bounds().await?;
+                    return Err(Error::OutOfRange { low, high });
                 }
             }
             tokio::select! {
@@ -233,7 +234,8 @@ impl Log for PartitionLog {
     async fn seek(&mut self, offset: Option<i64>) -> Result<(), Error> {
         if self.partition.out_of_range.load(Ordering::Acquire) {
             // librdkafka has stopped the partition, and takes no seek for it any more.
-            return Err(Error::OutOfRange);
+            let reason = "the partition was stopped".to_owned();
+            return Err(Error::Unavailable { reason });
         }
         let offset = offset.map_or(Offset::Beginning, Offset::Offset);
         self.call(move |consumer, name| {
@@ -259,8 +261,9 @@ impl Log for PartitionLog {
         Ok((low, high))
     }
 
-    fn high_watermark(&self) -> Option<i64> {
-        Self::high_watermark(self)
+    fn lag(&self, next: Option<i64>) -> Option<i64> {
+        let high = self.high_watermark()?;
+        next.map(|next| (high - next).max(0))
     }
 
     fn report(&mut self, next: i64) {

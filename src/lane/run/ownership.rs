@@ -109,7 +109,8 @@ where
             self.window.push(batch.batch, batch.records);
         }
         if self.home.is_some() {
-            for (id, at) in owner.deadlines().await.map_err(StartFault::Store)? {
+            let deadlines = owner.deadlines().await.map_err(StartFault::Store)?;
+            for (id, at) in deadlines.sessions {
                 self.timers.set(&id, Some(at));
             }
         }

@@ -22,7 +22,7 @@ pub(crate) use outbox::{OutboxDocument, batch_key, outbox_document, parse_lane};
 pub(crate) use session::{
     HomeDocument, ParticipantDocument, SessionDocument, assemble, participant_key,
 };
-pub(crate) use user::{LaneDocument, LastRecordDocument, UserDocument};
+pub(crate) use user::{IntakeStopDocument, LaneDocument, LastRecordDocument, UserDocument};
 
 use crate::domain::Timestamp;
 

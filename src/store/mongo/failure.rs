@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document};
 use mongodb::error::{Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
 
 use super::documents::Malformed;
-use crate::store::Error;
+use crate::store::{Conflict, Error};
 
 /// MongoDB's error codes that decide something here.
 pub(crate) mod code {
@@ -87,6 +87,15 @@ impl From<Malformed> for Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason())
+    }
+}
+
+/// The driver's own error is not a source: its text may quote documents.
+impl std::error::Error for Failure {}
+
 impl Failure {
     /// The server's code, where it gave one.
     pub(crate) fn code(&self) -> Option<i32> {
@@ -126,20 +135,21 @@ impl Failure {
     }
 
     /// The failure of a step after which certainly nothing is or will be committed.
-    pub(crate) fn uncommitted(&self) -> Error {
-        let reason = self.reason();
-        match self {
-            Self::Timeout(_) | Self::WriteConcern(_) => return Error::Unavailable { reason },
-            Self::Malformed(_) => return Error::Refused { reason },
+    pub(crate) fn uncommitted(self) -> Error {
+        match &self {
+            Self::Timeout(_) | Self::WriteConcern(_) => return Error::unavailable(self),
+            Self::Malformed(_) => return Error::refused(self),
             Self::Statement(_) | Self::Driver(_) => {}
         }
         match self.code() {
-            Some(code::WRITE_CONFLICT | code::DUPLICATE_KEY) => Error::Conflict { reason },
-            _ if self.has_label(TRANSIENT_TRANSACTION_ERROR) => Error::Unavailable { reason },
-            Some(code) if ENVIRONMENT.contains(&code) => Error::Unavailable { reason },
-            Some(_) => Error::Refused { reason },
-            None if self.is_of_our_making() => Error::Refused { reason },
-            None => Error::Unavailable { reason },
+            Some(code::WRITE_CONFLICT | code::DUPLICATE_KEY) => {
+                Error::Conflict(Conflict::Contention)
+            }
+            _ if self.has_label(TRANSIENT_TRANSACTION_ERROR) => Error::unavailable(self),
+            Some(code) if ENVIRONMENT.contains(&code) => Error::unavailable(self),
+            Some(_) => Error::refused(self),
+            None if self.is_of_our_making() => Error::refused(self),
+            None => Error::unavailable(self),
         }
     }
 

@@ -1,17 +1,19 @@
 //! How a lane is taken from whoever had it: the epoch is raised with majority, after which no older
 //! transaction of the lane can commit, because each of them wrote the lane's document first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::raw::RawDocumentBuf;
-use mongodb::bson::{Binary, Bson, doc};
+use mongodb::bson::{Binary, Bson, Document, doc};
+use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Collection};
 use tokio::time::Instant;
 
 use super::client::bounded;
-use super::documents::{LaneDocument, date, from_raw};
-use super::failure::{Failure, check_write_concern, code};
+use super::documents::{LaneDocument, date, from_raw, parse_lane};
+use super::failure::{Failure, check_write_concern, code, integer};
 use super::indexes::LANES;
 use super::lane::MongoLane;
 use super::transaction::kill;
@@ -28,9 +30,7 @@ impl Store for MongoStore {
         lane: &TopicPartition,
         home: Option<i32>,
     ) -> Result<(Self::Lane, LanePosition), Error> {
-        let unavailable = |failure: Failure| Error::Unavailable {
-            reason: failure.reason(),
-        };
+        let unavailable = |failure: Failure| Error::unavailable(failure);
         let session = match self.inner.parked(lane) {
             Some(session) => session,
             None => bounded(
@@ -51,6 +51,28 @@ impl Store for MongoStore {
         };
         let handle = MongoLane::new(Arc::clone(&self.inner), lane, home, session, position);
         Ok((handle, position))
+    }
+
+    async fn revisions(
+        &self,
+        lanes: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, i64>, Error> {
+        let ids: Vec<String> = lanes.iter().map(TopicPartition::to_string).collect();
+        let options = FindOptions::builder()
+            .projection(doc! { "revision": 1 })
+            .build();
+        let stored: Vec<Document> = self
+            .inner
+            .find(LANES, doc! { "_id": { "$in": ids } }, options)
+            .await
+            .map_err(Error::unavailable)?;
+        Ok(stored
+            .iter()
+            .filter_map(|document| {
+                let lane = parse_lane(document.get_str("_id").ok()?).ok()?;
+                Some((lane, integer(document.get("revision")).unwrap_or(0)))
+            })
+            .collect())
     }
 }
 
@@ -108,6 +130,9 @@ impl Inner {
                     "acked": 0_i64,
                     "clock": date(Timestamp(0)),
                     "last": Bson::Null,
+                    "revision": 0_i64,
+                    "deaths": 0_i32,
+                    "intake": Bson::Null,
                 },
             },
             "upsert": true,

@@ -1,12 +1,12 @@
 //! One lane's handle on the database: what its owner loads and commits. It owns one server session,
-//! named in the lane's document, so that an heir can end what it left open.
+//! named in the lane's document, so that the next owner can end what it left open.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use mongodb::bson::raw::RawDocumentBuf;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Collection};
 use serde::de::DeserializeOwned;
@@ -14,18 +14,21 @@ use serde::de::DeserializeOwned;
 use super::Inner;
 use super::client::bounded;
 use super::documents::{
-    ForwardDocument, HomeDocument, LedgerDocument, OutboxDocument, ParticipantDocument,
-    SessionDocument, UserDocument, assemble, batch_key, date, forward_key, from_raw, instant,
-    ledger_key,
+    ForwardDocument, HomeDocument, IntakeStopDocument, LedgerDocument, OutboxDocument,
+    ParticipantDocument, SessionDocument, UserDocument, assemble, batch_key, date, forward_key,
+    from_raw, instant, ledger_key, to_raw,
 };
 use super::failure::Failure;
-use super::indexes::{FORWARDS, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS, not_ended};
-use super::statement::{LEDGER_ID, Predecessor, plan};
+use super::indexes::{FORWARDS, LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS, not_ended};
+use super::statement::{Predecessor, plan};
 use super::transaction::{Transaction, kill};
 use crate::clock::Clock;
-use crate::domain::{InviteCode, SessionId, Timestamp};
+use crate::domain::{InviteCode, SessionId};
 use crate::record::TopicPartition;
-use crate::store::{Ask, Commit, Error, Found, LanePosition, LaneStore, Loaded, OutboxBatch};
+use crate::store::{
+    Ask, Commit, Conflict, Deadlines, Error, Found, LanePosition, LaneStore, Loaded, Note,
+    OutboxBatch,
+};
 
 /// The handle of a lane's owner.
 #[derive(Debug)]
@@ -139,12 +142,12 @@ impl MongoLane {
         for document in ledger {
             if !document.is_forgotten(now) {
                 let entry = document.entry()?;
-                loaded.ledger.insert(entry.id.clone(), entry);
+                loaded.ledger.insert(entry.id.clone(), Ok(entry));
             }
         }
         for document in users {
             let user = document.stored();
-            loaded.users.insert(user.limits.user_id.clone(), user);
+            loaded.users.insert(user.limits.user_id.clone(), Ok(user));
         }
         for (_, code, session_id) in &by_code.elsewhere {
             if let Some(code) = code {
@@ -175,7 +178,7 @@ impl MongoLane {
         for document in forwards {
             let forward = document.entry()?.forward;
             if asked.contains(&forward) {
-                loaded.forwards.insert(forward);
+                loaded.forwards.insert(forward, Ok(document.evidence()));
             }
         }
         Ok(loaded)
@@ -293,7 +296,7 @@ impl LaneStore for MongoLane {
                 self.swept = swept;
             }
             Err(Error::Unknown { .. } | Error::Fenced) => self.lost = true,
-            Err(Error::Conflict { reason }) if reason == LEDGER_ID => {
+            Err(Error::Conflict(Conflict::Ledger)) => {
                 self.forget_expired(commit).await;
             }
             Err(_) => {}
@@ -320,7 +323,32 @@ impl LaneStore for MongoLane {
             .map_err(|failure| failure.uncommitted())
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SessionId, Timestamp)>, Error> {
+    async fn note(&self, note: Note) -> Result<(), Error> {
+        let change = match note {
+            Note::Reading => doc! { "$inc": { "deaths": 1 } },
+            Note::Revised => doc! {
+                "$inc": { "revision": 1_i64 },
+                "$set": { "deaths": 0, "intake": Bson::Null },
+            },
+            Note::Sound => doc! { "$set": { "deaths": 0 } },
+            Note::Intake(stop) => {
+                let stop = stop.map(|stop| to_raw(&IntakeStopDocument::new(stop)));
+                doc! { "$set": { "intake": stop.and_then(|stop| Document::try_from(stop).ok()) } }
+            }
+        };
+        let lanes: Collection<Document> = self.store.database.collection(LANES);
+        let own = doc! { "_id": self.lane.to_string(), "epoch": self.epoch };
+        let outcome = bounded(self.store.patience.call, lanes.update_one(own, change)).await;
+        match outcome
+            .map_err(|failure| failure.uncommitted())?
+            .matched_count
+        {
+            0 => Err(Error::Fenced),
+            _ => Ok(()),
+        }
+    }
+
+    async fn deadlines(&self) -> Result<Deadlines, Error> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Deadline {
@@ -329,7 +357,7 @@ impl LaneStore for MongoLane {
             next_deadline: mongodb::bson::DateTime,
         }
         let Some(home) = self.home else {
-            return Ok(Vec::new());
+            return Ok(Deadlines::default());
         };
         let mut filter = doc! { "home": home };
         filter.extend(not_ended());
@@ -342,15 +370,16 @@ impl LaneStore for MongoLane {
             .find(SESSIONS, filter, options)
             .await
             .map_err(|failure| failure.uncommitted())?;
-        Ok(found
-            .into_iter()
-            .map(|found| {
-                (
-                    SessionId::from_stored(found.id),
-                    instant(found.next_deadline),
-                )
-            })
-            .collect())
+        let sessions = found.into_iter().map(|found| {
+            (
+                SessionId::from_stored(found.id),
+                instant(found.next_deadline),
+            )
+        });
+        Ok(Deadlines {
+            sessions: sessions.collect(),
+            unreadable: Vec::new(),
+        })
     }
 }
 

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::client::{Patience, bounded, primary};
 use super::failure::{Failure, code, written};
 use super::indexes::USERS;
-use super::statement::{Expect, Step, USER};
+use super::statement::{Expect, Step};
 use crate::domain::UserId;
-use crate::store::Error;
+use crate::store::{Conflict, Error};
 
 /// The pause between two questions about one commit.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
@@ -138,9 +138,7 @@ impl Transaction<'_> {
             let open = matches!(failure, Failure::Timeout(_))
                 || failure.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
             if !open || Instant::now() + ASK_AGAIN >= until {
-                return Err(Error::Unknown {
-                    reason: failure.reason(),
-                });
+                return Err(Error::unknown(failure));
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
@@ -159,14 +157,11 @@ impl Transaction<'_> {
 
 impl Expect {
     fn unmet(&self) -> Setback {
-        let what = match self {
-            Self::TheLane => return Setback::Mismatch(Error::Fenced),
-            Self::Exactly(_, what) => *what,
-            Self::Users(..) => USER,
-            Self::Any => "a deletion",
-        };
-        Setback::Mismatch(Error::Conflict {
-            reason: what.to_owned(),
+        Setback::Mismatch(match self {
+            Self::TheLane => Error::Fenced,
+            Self::Exactly(_, conflict) => Error::Conflict(*conflict),
+            Self::Users(..) => Error::Conflict(Conflict::User),
+            Self::Any => Error::Conflict(Conflict::Contention),
         })
     }
 }

@@ -88,6 +88,7 @@ impl Stage {
             .expect("the database answers")
             .users
             .remove(id)
+            .map(|user| user.expect("the document is as it was written"))
     }
 
     /// A batch with something for most collections.
@@ -315,7 +316,7 @@ async fn a_storm_of_write_conflicts_is_conflicts_and_nothing_else() {
                     assert_eq!(number, batch);
                     break;
                 }
-                Err(Error::Conflict { .. }) => conflicts += 1,
+                Err(Error::Conflict(_)) => conflicts += 1,
                 Err(error) => panic!("after {conflicts} conflicts: {error}"),
             }
         }
@@ -333,7 +334,7 @@ async fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
     type Expected = fn(&Error) -> bool;
     let refused: Expected = |error| matches!(error, Error::Refused { .. });
     let unavailable: Expected = |error| matches!(error, Error::Unavailable { .. });
-    let conflict: Expected = |error| matches!(error, Error::Conflict { .. });
+    let conflict: Expected = |error| matches!(error, Error::Conflict(_));
     for (code, expected) in [
         (10_334, refused),     // BSONObjectTooLarge
         (17_280, refused),     // KeyTooLong
@@ -423,7 +424,7 @@ async fn a_step_down_loses_no_batch_and_repeats_none() {
                 batch += 1;
                 assert_eq!(number, batch);
             }
-            Err(Error::Unavailable { .. } | Error::Conflict { .. }) => noticed = true,
+            Err(Error::Unavailable { .. } | Error::Conflict(_)) => noticed = true,
             Err(Error::Unknown { .. }) => {
                 let fenced = stage.store.fence(&stage.scene.lane, home).await;
                 let (again, position) = fenced.expect("a primary is back");

@@ -153,10 +153,7 @@ async fn two_owners_who_both_believe_in_themselves_commit_each_batch_once() {
     let (of_older, of_younger) = (commit("older"), commit("younger"));
     let (lost, won) = tokio::join!(older.commit(&of_older), insist(&mut younger, &of_younger));
     let lost = lost.expect_err("the older owner is fenced");
-    assert!(
-        matches!(lost, Error::Fenced | Error::Conflict { .. }),
-        "{lost}"
-    );
+    assert!(matches!(lost, Error::Fenced | Error::Conflict(_)), "{lost}");
     assert_eq!(won, 1);
     let stored = names(&younger.outbox(0).await.expect("the database answers"));
     assert_eq!(stored, [(1, vec!["younger".to_owned()])]);

@@ -106,6 +106,8 @@ async fn every_collection_is_read_in_pages_and_in_order() {
         acked: 0,
         clock: NOW,
         last: None,
+        revision: 0,
+        deaths: 0,
     };
     assert_eq!(lanes, [(scene.lane.clone(), position)]);
     assert_eq!(

@@ -11,7 +11,7 @@ use crate::domain::{
     UserId,
 };
 use crate::record::Origin;
-use crate::store::{Forward, ForwardEntry, LedgerEntry};
+use crate::store::{Evidence, Forward, ForwardEntry, LedgerEntry};
 
 named!(ResultOrigin, "a result's origin", Command => "command", Match => "match");
 
@@ -208,6 +208,9 @@ pub(crate) struct ForwardDocument {
     id: String,
     fingerprint: Binary,
     forget_at: DateTime,
+    /// Its home has judged it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    settled: bool,
 }
 
 /// The `_id` of a forward: a record may be sent on more than once, but only once to each home.
@@ -222,6 +225,16 @@ impl ForwardDocument {
             id: forward_key(&entry.forward.origin, entry.forward.home),
             fingerprint: binary(entry.forward.fingerprint.to_vec()),
             forget_at: date(entry.forget_at),
+            settled: false,
+        }
+    }
+
+    /// What the evidence says.
+    pub(crate) fn evidence(&self) -> Evidence {
+        if self.settled {
+            Evidence::Settled
+        } else {
+            Evidence::Sent
         }
     }
 

@@ -263,6 +263,9 @@ fn a_lane_reads_back_with_every_field() {
         acked: 6,
         clock: Timestamp(17),
         last: Some(last),
+        // A lane of an earlier version has neither.
+        revision: 0,
+        deaths: 0,
     };
     assert_eq!(document.position(), Ok(position));
     let written: Document = again(&LastRecordDocument::new(last));

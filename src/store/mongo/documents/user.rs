@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Malformed, date, instant};
 use crate::domain::{Day, SessionId, UserId, UserLimits};
-use crate::store::{LanePosition, LastRecord, StoredUser};
+use crate::store::{IntakeStop, LanePosition, LastRecord, StopReason, StoredUser};
 
 /// A document of `users`: one user's limits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,6 +67,31 @@ pub(crate) struct LaneDocument {
     clock: DateTime,
     last: Option<LastRecordDocument>,
     pub(crate) owner: Option<Binary>,
+    #[serde(default)]
+    revision: i64,
+    #[serde(default)]
+    deaths: i32,
+    #[serde(default)]
+    intake: Option<IntakeStopDocument>,
+}
+
+/// Why a lane reads nothing, for other processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IntakeStopDocument {
+    reason: String,
+    offset: i64,
+    since: DateTime,
+}
+
+impl IntakeStopDocument {
+    /// The document of `stop`.
+    pub(crate) fn new(stop: IntakeStop) -> Self {
+        Self {
+            reason: stop.reason.as_str().to_owned(),
+            offset: stop.offset,
+            since: date(stop.since),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -105,6 +130,20 @@ impl LaneDocument {
             acked: self.acked,
             clock: instant(self.clock),
             last: last.transpose()?,
+            revision: self.revision,
+            deaths: self.deaths,
+        })
+    }
+
+    #[expect(dead_code, reason = "`lanes show` will read it")]
+    /// Why the lane's intake is stopped, where it is and the reason is known here.
+    pub(crate) fn intake_stop(&self) -> Option<IntakeStop> {
+        let stored = self.intake.as_ref()?;
+        let mut reasons = StopReason::ALL.into_iter();
+        Some(IntakeStop {
+            reason: reasons.find(|reason| reason.as_str() == stored.reason)?,
+            offset: stored.offset,
+            since: instant(stored.since),
         })
     }
 }
