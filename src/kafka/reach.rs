@@ -1,6 +1,7 @@
 //! Whether the brokers can be used as the settings say, asked before the work: the clients themselves
 //! wait through every fault and keep its cause to themselves. Names the cause; changes nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Mutex;
@@ -10,6 +11,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use serde::Deserialize;
 
 use super::admin::TIMEOUT;
 use super::settings::{Settings, SetupError};
@@ -105,19 +108,28 @@ pub(crate) fn reach(settings: &Settings) -> Result<Vec<Advertised>, SetupError> 
         Rank::Credentials => Obstacle::Credentials,
         Rank::Tls if is_only_the_name(settings)? => Obstacle::HostName,
         Rank::Tls => Obstacle::Certificate,
-        Rank::Connection if is_open(&settings.brokers) => Obstacle::Protocol,
         Rank::Connection | Rank::Other => {
+            if let Some(astray) = astray(settings, &fault.brokers) {
+                return Err(astray);
+            }
+            if fault.rank == Rank::Connection && is_open(&settings.brokers) {
+                return Err(unusable(settings, Obstacle::Protocol, fault.words));
+            }
             return Err(SetupError::Unavailable {
                 brokers: settings.brokers.clone(),
                 reason: fault.words,
             });
         }
     };
-    Err(SetupError::Unusable {
+    Err(unusable(settings, obstacle, fault.words))
+}
+
+fn unusable(settings: &Settings, obstacle: Obstacle, detail: String) -> SetupError {
+    SetupError::Unusable {
         brokers: settings.brokers.clone(),
         obstacle,
-        detail: fault.words,
-    })
+        detail,
+    }
 }
 
 /// Why the brokers were found and what was asked of them was not answered: an address that one of
@@ -129,22 +141,20 @@ pub(crate) fn astray(settings: &Settings, brokers: &[Advertised]) -> Option<Setu
         Some(format!("broker {id} calls itself {host}:{port}: {failure}"))
     });
     let details: Vec<_> = details.collect();
-    (!details.is_empty()).then(|| SetupError::Unusable {
-        brokers: settings.brokers.clone(),
-        obstacle: Obstacle::AdvertisedListener,
-        detail: details.join(", "),
-    })
+    let obstacle = Obstacle::AdvertisedListener;
+    (!details.is_empty()).then(|| unusable(settings, obstacle, details.join(", ")))
 }
 
 /// Whether something listens at one of the addresses of `kafka.brokers`.
 fn is_open(brokers: &str) -> bool {
-    let addresses = brokers.split(',').filter_map(|broker| {
-        let (host, port) = broker.trim().rsplit_once(':')?;
-        let host = host.trim_matches(['[', ']']);
-        Some((host, port.parse().ok()?))
-    });
-    let mut addresses = addresses.into_iter();
+    let mut addresses = brokers.split(',').filter_map(address);
     addresses.any(|(host, port)| connect(host, port).is_ok())
+}
+
+/// Host and port of `host:port`, where the host may be an IPv6 address in brackets.
+fn address(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.trim().rsplit_once(':')?;
+    Some((host.trim_matches(['[', ']']), port.parse().ok()?))
 }
 
 fn connect(host: &str, port: u16) -> std::io::Result<()> {
@@ -179,7 +189,8 @@ fn ask(
     mut config: ClientConfig,
     patience: Duration,
 ) -> Result<Result<Vec<Advertised>, Fault>, SetupError> {
-    // Some causes are only logged.
+    // Brokers that were named and never answer are in the statistics only, and some causes in the log.
+    config.set("statistics.interval.ms", "200");
     config.set_log_level(RDKafkaLogLevel::Info);
     let consumer: BaseConsumer<Witness> = config.create_with_context(Witness::default())?;
     let began = Instant::now();
@@ -197,51 +208,68 @@ fn ask(
         };
         // What the client has to say waits in its queue.
         while consumer.poll(LISTEN).is_some() {}
-        let fault = consumer.context().worst();
-        let is_final = matches!(&fault, Some(fault) if fault.rank >= Rank::Tls);
+        let mut fault = consumer.context().worst();
+        let is_final = fault.rank >= Rank::Tls;
         if began.elapsed() >= patience || (is_final && began.elapsed() >= GRACE) {
-            return Ok(Err(fault.unwrap_or_else(|| Fault {
-                rank: Rank::Other,
-                words: error.to_string(),
-            })));
+            if fault.words.is_empty() {
+                fault.words = error.to_string();
+            }
+            return Ok(Err(fault));
         }
     }
 }
 
 /// How much an error says about the cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// That all brokers are down, for one.
+    #[default]
     Other,
     Connection,
     Tls,
     Credentials,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Fault {
     rank: Rank,
     words: String,
+    /// Brokers that others have named.
+    brokers: Vec<Advertised>,
+}
+
+/// What is read of librdkafka's statistics (its STATISTICS.md).
+#[derive(Deserialize)]
+struct Statistics {
+    brokers: BTreeMap<String, BrokerStatistics>,
+}
+
+#[derive(Deserialize)]
+struct BrokerStatistics {
+    /// Negative: not a broker that another has named.
+    nodeid: i32,
+    /// `host:port`
+    nodename: String,
 }
 
 /// Keeps the most telling of what a client says.
 #[derive(Default)]
 struct Witness {
-    worst: Mutex<Option<Fault>>,
+    worst: Mutex<Fault>,
 }
 
 const UNPOISONED: &str = "nothing panics while it holds this lock";
 
 impl Witness {
-    fn worst(&self) -> Option<Fault> {
+    fn worst(&self) -> Fault {
         self.worst.lock().expect(UNPOISONED).clone()
     }
 
     fn hear(&self, rank: Rank, words: &str) {
         let mut worst = self.worst.lock().expect(UNPOISONED);
-        if worst.as_ref().is_none_or(|fault| fault.rank <= rank) {
-            let words = words.to_owned();
-            *worst = Some(Fault { rank, words });
+        if worst.rank <= rank {
+            worst.rank = rank;
+            worst.words = words.to_owned();
         }
     }
 }
@@ -253,6 +281,21 @@ impl ClientContext for Witness {
             let words = line.split_once("]: ").map_or(line, |(_, words)| words);
             self.hear(Rank::Connection, words);
         }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Ok(statistics) = serde_json::from_slice::<Statistics>(statistics) else {
+            return;
+        };
+        let named = statistics.brokers.into_values().filter_map(|broker| {
+            let (host, port) = address(&broker.nodename)?;
+            (broker.nodeid >= 0).then(|| Advertised {
+                id: broker.nodeid,
+                host: host.to_owned(),
+                port,
+            })
+        });
+        self.worst.lock().expect(UNPOISONED).brokers = named.collect();
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
