@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::raw::RawDocumentBuf;
-use mongodb::bson::{Binary, Bson, Document, doc};
+use mongodb::bson::{Bson, RawDocument, doc};
 use mongodb::options::FindOptions;
 use mongodb::{ClientSession, Collection};
 use tokio::time::Instant;
 
 use super::client::bounded;
-use super::documents::{LaneDocument, date, from_raw, parse_lane};
-use super::failure::{Failure, check_write_concern, code, integer};
+use super::documents::{LaneDocument, Malformed, date, parse_lane, read};
+use super::failure::{Failure, check_write_concern, code};
 use super::indexes::LANES;
 use super::lane::MongoLane;
 use super::transaction::kill;
@@ -61,18 +61,17 @@ impl Store for MongoStore {
         let options = FindOptions::builder()
             .projection(doc! { "revision": 1 })
             .build();
-        let stored: Vec<Document> = self
+        let revision = |document: &RawDocument| {
+            let lane = parse_lane(document.get_str("_id").ok()?).ok()?;
+            let revision = document.get_i64("revision");
+            Some((lane, revision.unwrap_or(0)))
+        };
+        let stored = self
             .inner
-            .find(LANES, doc! { "_id": { "$in": ids } }, options)
+            .find_each(LANES, doc! { "_id": { "$in": ids } }, options, revision)
             .await
             .map_err(Error::unavailable)?;
-        Ok(stored
-            .iter()
-            .filter_map(|document| {
-                let lane = parse_lane(document.get_str("_id").ok()?).ok()?;
-                Some((lane, integer(document.get("revision")).unwrap_or(0)))
-            })
-            .collect())
+        Ok(stored.into_iter().flatten().collect())
     }
 }
 
@@ -91,10 +90,14 @@ impl Inner {
                 Ok(document) => return Ok(document),
                 Err(failure) => failure,
             };
-            if Instant::now() >= until {
+            if Instant::now() >= until || matches!(failure, Failure::Unreadable(_)) {
                 return Err(failure);
             }
             match failure.code() {
+                Some(code::TYPE_MISMATCH) => {
+                    let malformed = Malformed::new("epoch: no number");
+                    return Err(malformed.under(LANES, &lane.to_string()).into());
+                }
                 Some(code::MAX_TIME_EXPIRED) => {
                     if let Err(failure) = self.end_previous_owner(lane).await {
                         tracing::warn!(
@@ -145,19 +148,17 @@ impl Inner {
         let document = reply
             .get_document("value")
             .map_err(mongodb::error::Error::custom)?;
-        Ok(from_raw(
-            RawDocumentBuf::try_from(document)
-                .map_err(mongodb::error::Error::from)?
-                .as_bytes(),
-        )?)
+        let document = RawDocumentBuf::try_from(document).map_err(mongodb::error::Error::from)?;
+        Ok(read(LANES, &document)?)
     }
 
     async fn end_previous_owner(&self, lane: &TopicPartition) -> Result<(), Failure> {
-        let lanes: Collection<LaneDocument> = self.database.collection(LANES);
+        let lanes: Collection<RawDocumentBuf> = self.database.collection(LANES);
         let stored = lanes.find_one(doc! { "_id": lane.to_string() });
         let stored = bounded(self.patience.cleanup, stored).await?;
-        if let Some(Binary { subtype, bytes }) = stored.and_then(|document| document.owner) {
-            let lsid = doc! { "id": Binary { subtype, bytes } };
+        let owner = stored.as_deref().map(|stored| stored.get_binary("owner"));
+        if let Some(Ok(owner)) = owner {
+            let lsid = doc! { "id": owner.to_binary() };
             kill(&self.database, &lsid, self.patience.cleanup).await?;
         }
         Ok(())

@@ -5,12 +5,14 @@ mod checks;
 mod client;
 mod clock;
 mod cursor_key;
+mod deadlines;
 pub(crate) mod documents;
 mod failure;
 mod fence;
 mod indexes;
 pub mod inspect;
 mod lane;
+mod load;
 mod reader;
 mod snapshot;
 mod statement;
@@ -44,6 +46,7 @@ struct Inner {
     database: Database,
     patience: Patience,
     clock: Arc<MongoClock>,
+    undated: deadlines::Undated,
     /// The sessions of lanes given up, for the same lane's next handle. They never go back to the
     /// driver's pool: a lane's document names its owner's session, and whoever is killed for it
     /// must not be a stranger.
@@ -92,6 +95,7 @@ impl MongoStore {
                 database,
                 patience,
                 clock,
+                undated: deadlines::Undated::default(),
                 parked,
             }),
         })
