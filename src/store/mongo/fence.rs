@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mongodb::bson::raw::RawDocumentBuf;
@@ -40,8 +41,7 @@ impl Store for MongoStore {
             .await
             .map_err(unavailable)?,
         };
-        let raised = self.inner.raise(lane, &session).await;
-        let position = match raised.and_then(|document| Ok(document.position()?)) {
+        let position = match self.inner.raise(lane, &session).await {
             Ok(position) => position,
             Err(failure) => {
                 // An attempt that seemed to fail may have made this session the owner.
@@ -82,12 +82,12 @@ impl Inner {
         &self,
         lane: &TopicPartition,
         session: &ClientSession,
-    ) -> Result<LaneDocument, Failure> {
+    ) -> Result<LanePosition, Failure> {
         let until = Instant::now() + self.patience.fence;
         let mut wait = self.patience.lock;
         loop {
             let failure = match self.raise_once(lane, session, wait).await {
-                Ok(document) => return Ok(document),
+                Ok(position) => return Ok(position),
                 Err(failure) => failure,
             };
             if Instant::now() >= until || matches!(failure, Failure::Unreadable(_)) {
@@ -118,15 +118,19 @@ impl Inner {
         lane: &TopicPartition,
         session: &ClientSession,
         wait: Duration,
-    ) -> Result<LaneDocument, Failure> {
+    ) -> Result<LanePosition, Failure> {
         let owner = session.id().get("id").cloned().unwrap_or(Bson::Null);
         let millis = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(0);
+        let mut set = doc! { "owner": owner };
+        if let Some(rules) = self.rules.get() {
+            set.insert("rules", rules);
+        }
         let raise = self.database.run_command(doc! {
             "findAndModify": LANES,
             "query": { "_id": lane.to_string() },
             "update": {
                 "$inc": { "epoch": 1_i64 },
-                "$set": { "owner": owner },
+                "$set": set,
                 "$setOnInsert": {
                     "batch": 0_i64,
                     "next": Bson::Null,
@@ -139,17 +143,37 @@ impl Inner {
                 },
             },
             "upsert": true,
-            "new": true,
             "maxTimeMS": millis(wait),
             "writeConcern": { "w": "majority", "wtimeout": millis(self.patience.call) },
         });
         let reply = bounded(self.patience.call, raise).await?;
         check_write_concern(&reply)?;
-        let document = reply
-            .get_document("value")
-            .map_err(mongodb::error::Error::custom)?;
-        let document = RawDocumentBuf::try_from(document).map_err(mongodb::error::Error::from)?;
-        Ok(read(LANES, &document)?)
+        // What was there before: nothing, or the position at the epoch before this one.
+        let mut position = LanePosition::unread();
+        if let Ok(before) = reply.get_document("value") {
+            let before = RawDocumentBuf::try_from(before).map_err(mongodb::error::Error::from)?;
+            let document: LaneDocument = read(LANES, &before)?;
+            position = document.position()?;
+            self.compare_rules(lane, document.rules.as_deref());
+        }
+        position.epoch += 1;
+        Ok(position)
+    }
+
+    /// Notes, and logs once, that the lane's last owner followed other rules than this process.
+    fn compare_rules(&self, lane: &TopicPartition, before: Option<&str>) {
+        let (Some(own), Some(before)) = (self.rules.get(), before) else {
+            return;
+        };
+        if own != before && !self.rules_differed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %lane,
+                rules = own,
+                before,
+                "the lane's last owner had other rules; unless they are being changed, two workers \
+                 have different rules"
+            );
+        }
     }
 
     async fn end_previous_owner(&self, lane: &TopicPartition) -> Result<(), Failure> {

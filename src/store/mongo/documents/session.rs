@@ -328,7 +328,7 @@ fn missing_participants(
     let total = session.total_participants;
     let count = format!("{} of {total} found", found.len());
     let host = &session.host_user_id;
-    if found.len() == 0 || found.iter().any(|participant| participant.user_id == *host) {
+    if found.is_empty() || found.iter().any(|participant| participant.user_id == *host) {
         return Unreadable {
             document: format!("{PARTICIPANTS} of {SESSIONS}/{}", session.id),
             reason: count,
