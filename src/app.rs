@@ -187,6 +187,8 @@ impl Worker {
             bounds: bounds(settings),
             board: StatusBoard::default(),
             sweeps: tokio::sync::watch::Sender::new(0),
+            revisions: tokio::sync::watch::Sender::default(),
+            suspects: Arc::new(tokio::sync::Semaphore::new(1)),
         });
         let fatal = CancellationToken::new();
         let shared_producer = Arc::clone(&producer);
@@ -284,5 +286,6 @@ fn bounds(settings: &Settings) -> Bounds {
         timers: lane.timers_per_batch,
         unacknowledged: lane.unacknowledged_batches,
         cached_sessions: lane.cache_sessions,
+        cache_bytes: lane.cache_bytes,
     }
 }

@@ -62,13 +62,12 @@ impl Vitals {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(parts) = parts.as_ref() else { return };
         let lanes = parts.board.lanes();
-        for phase in [Phase::Starting, Phase::Running, Phase::Held, Phase::Adrift] {
-            let count = lanes
+        for state in Phase::NAMES {
+            let in_state = lanes
                 .iter()
-                .filter(|(_, status)| status.phase == phase)
-                .count();
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            metrics::gauge!(names::LANES, "state" => phase.as_str()).set(f64::from(count));
+                .filter(|(_, status)| status.phase.as_str() == state);
+            let count = u32::try_from(in_state.count()).unwrap_or(u32::MAX);
+            metrics::gauge!(names::LANES, "state" => state).set(f64::from(count));
         }
     }
 }
@@ -134,11 +133,11 @@ impl Health for Vitals {
             "the database has not told the time for a while",
         );
         for (lane, status) in parts.board.lanes() {
-            checks.push(match status.phase {
-                Phase::Running => Check::pass(format!("lane {lane}")),
-                phase @ (Phase::Starting | Phase::Held | Phase::Adrift) => {
-                    Check::fail(format!("lane {lane}"), phase.as_str())
-                }
+            let name = format!("lane {lane}");
+            checks.push(if status.phase.works() {
+                Check::pass(name)
+            } else {
+                Check::fail(name, status.phase.explain(&lane))
             });
         }
         checks
