@@ -19,6 +19,7 @@ use crate::lane::{Bounds, Homes, Lanes, Shared, StatusBoard};
 use crate::settings::Settings;
 use crate::store::mongo::{MongoStore, MongoViews};
 use crate::telemetry::Metrics;
+use crate::wire::registry::Confirmation;
 use crate::wire::{Codec, LookupError, OutputIds, Registry, subjects};
 
 use health::Vitals;
@@ -252,8 +253,10 @@ async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
 
 /// A client of the registry.
 fn connect_registry(settings: &Settings) -> anyhow::Result<Registry> {
-    let urls = settings.registry.exposed_urls();
-    Registry::new(&urls).context("registry.urls is not usable")
+    Ok(Registry::new(
+        &settings.registry.connection(),
+        Confirmation::WORKER,
+    )?)
 }
 
 /// The ids to write with: looked up, or registered where `registry.autoRegister` says so.
