@@ -4,12 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::kafka::{self, Producer, SetupError};
 use crate::settings::Settings;
 use crate::store::mongo::{ConnectError, MongoStore};
-use crate::wire::registry::RegistryError;
+use crate::wire::registry::{Confirmation, RegistryError};
 use crate::wire::{LookupError, OutputIds, Registry, subjects};
 
 use super::health::Vitals;
@@ -100,7 +98,7 @@ pub(super) async fn output_ids(
         )),
         error @ LookupError::Unavailable { .. } => {
             let error = anyhow::Error::new(error);
-            Absence::Wait(error.context("look up the schemas; check registry.urls"))
+            Absence::Wait(error.context("look up the schemas"))
         }
     })
 }
@@ -136,6 +134,6 @@ fn absence(is_final: bool, error: impl Into<anyhow::Error>) -> Absence {
 
 /// A client of the registry.
 pub(super) fn registry(settings: &Settings) -> anyhow::Result<Registry> {
-    let urls = settings.registry.exposed_urls();
-    Registry::new(&urls).context("registry.urls is not usable")
+    let connection = settings.registry.connection();
+    Ok(Registry::new(&connection, Confirmation::WORKER)?)
 }

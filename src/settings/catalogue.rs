@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::{brokers, database, http_url, listen, mongo_uri, name, registry_urls, topic};
 use super::edges;
 use super::fault::Problem;
+use super::pem;
 use super::secret::{self, Secret};
 use super::value::{
     Raw, show_duration, show_duration_or_off, show_size, show_switch, show_warnings,
@@ -122,10 +123,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         |s, raw| topic(raw).map(|v| s.topics.session_dead_letter = v),
         |s| s.topics.session_dead_letter.to_string(),
     ),
-    setting(
+    secret(
         "registry.urls",
         "list of URLs",
-        "Base URLs of the schema registry (Confluent's API), tried in order.",
+        "Base URLs of one schema registry (Confluent's API), tried in order. Credentials in a URL \
+         (`https://user:password@…`) are used for that URL.",
         |s, raw| registry_urls(raw).map(|v| s.registry.urls = v),
         |s| {
             let urls = s
@@ -135,6 +137,80 @@ pub(super) static SETTINGS: &[Setting] = &[
                 .map(|url| secret::mask_url(url.expose()));
             urls.collect::<Vec<_>>().join(",")
         },
+    ),
+    setting(
+        "registry.username",
+        "text",
+        "The user for basic authentication at the registry, or the name of an API key.",
+        |s, raw| edges::registry_username(raw).map(|v| s.registry.username = Some(v)),
+        |s| s.registry.username.clone().unwrap_or_default(),
+    ),
+    secret(
+        "registry.password",
+        "text",
+        "The password of `registry.username`, or the secret of the API key.",
+        |s, raw| {
+            raw.text()
+                .map(|v| s.registry.password = Some(Secret::new(v)))
+        },
+        |s| secret::mask_option(s.registry.password.as_ref()),
+    ),
+    secret(
+        "registry.token",
+        "text",
+        "A bearer token for the registry, instead of a user.",
+        |s, raw| edges::registry_token(raw).map(|v| s.registry.token = Some(v)),
+        |s| secret::mask_option(s.registry.token.as_ref()),
+    ),
+    setting(
+        "registry.caFile",
+        "path",
+        "The trusted authorities (PEM) for the registry's certificate; unset, the system's.",
+        |s, raw| {
+            pem::file(raw)
+                .and_then(edges::registry_authorities)
+                .map(|v| s.registry.tls.authorities = Some(v))
+        },
+        |s| pem::path(s.registry.tls.authorities.as_ref()),
+    ),
+    setting(
+        "registry.caPem",
+        "PEM",
+        "The same as text.",
+        |s, raw| {
+            pem::text(raw)
+                .and_then(edges::registry_authorities)
+                .map(|v| s.registry.tls.authorities = Some(v))
+        },
+        |s| pem::mask(s.registry.tls.authorities.as_ref()),
+    ),
+    setting(
+        "registry.certificateFile",
+        "path",
+        "The worker's client certificate for the registry, with its chain (PEM).",
+        |s, raw| pem::file(raw).map(|v| s.registry.tls.certificate = Some(v)),
+        |s| pem::path(s.registry.tls.certificate.as_ref()),
+    ),
+    setting(
+        "registry.certificatePem",
+        "PEM",
+        "The same as text.",
+        |s, raw| pem::text(raw).map(|v| s.registry.tls.certificate = Some(v)),
+        |s| pem::mask(s.registry.tls.certificate.as_ref()),
+    ),
+    setting(
+        "registry.keyFile",
+        "path",
+        "The key of that certificate (PEM, unencrypted).",
+        |s, raw| pem::file(raw).map(|v| s.registry.tls.key = Some(v)),
+        |s| pem::path(s.registry.tls.key.as_ref()),
+    ),
+    secret(
+        "registry.keyPem",
+        "PEM",
+        "The same as text.",
+        |s, raw| pem::text(raw).map(|v| s.registry.tls.key = Some(v)),
+        |s| pem::mask(s.registry.tls.key.as_ref()),
     ),
     setting(
         "registry.autoRegister",

@@ -8,6 +8,7 @@ use crate::kafka::{SecurityFault, security_fault};
 /// Checks the settings as a whole.
 pub(super) fn whole(effective: &Effective, faults: &mut Vec<Fault>) {
     auth(effective, faults);
+    registry(effective, faults);
     topics(effective, faults);
     kafka(effective, faults);
 }
@@ -95,6 +96,40 @@ fn auth(effective: &Effective, faults: &mut Vec<Fault>) {
             ),
         ),
         _ => {}
+    }
+}
+
+fn registry(effective: &Effective, faults: &mut Vec<Fault>) {
+    let registry = &effective.settings.registry;
+    let mut found = |key, problem| report(effective, faults, &[key], key, problem);
+    if registry.token.is_some() && registry.username.is_some() {
+        let problem = Problem::new(
+            "is set together with registry.username",
+            "set one of the two",
+        );
+        found("registry.token", problem);
+    }
+    if registry.password.is_some() && registry.username.is_none() {
+        let problem = Problem::new("has no user", "set registry.username");
+        found("registry.password", problem);
+    }
+    let tls = &registry.tls;
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), None) => found(
+            certificate.key("registry.certificateFile", "registry.certificatePem"),
+            Problem::new("has no key", "set registry.keyFile"),
+        ),
+        (None, Some(key)) => found(
+            key.key("registry.keyFile", "registry.keyPem"),
+            Problem::new("has no certificate", "set registry.certificateFile"),
+        ),
+        (Some(certificate), Some(_)) => {
+            if let Err(problem) = tls.check() {
+                let key = certificate.key("registry.certificateFile", "registry.certificatePem");
+                found(key, problem);
+            }
+        }
+        (None, None) => {}
     }
 }
 

@@ -11,6 +11,7 @@ mod checks;
 mod edges;
 mod fault;
 mod layers;
+mod pem;
 mod reference;
 mod secret;
 mod value;
@@ -30,6 +31,7 @@ use crate::record::TopicNames;
 use crate::telemetry::LogFormat;
 
 pub use fault::{Fault, Faults, Source};
+pub use pem::Pem;
 pub use reference::reference;
 pub use secret::Secret;
 pub use value::parse_duration;
@@ -108,8 +110,27 @@ impl fmt::Debug for Properties {
 pub struct Registry {
     /// `registry.urls`: base URLs, tried in order; may carry `user:password@`.
     pub urls: Vec<Secret>,
+    /// `registry.username`; once checked, never with `token`.
+    pub username: Option<String>,
+    /// `registry.password`; once checked, only with `username`.
+    pub password: Option<Secret>,
+    /// `registry.token`
+    pub token: Option<Secret>,
+    /// Certificates.
+    pub tls: RegistryTls,
     /// `registry.autoRegister`: whether `run` registers the output schemas.
     pub auto_register: bool,
+}
+
+/// Certificates for the registry. Once checked, a client certificate has its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryTls {
+    /// `registry.caFile` or `registry.caPem`: the trusted authorities.
+    pub authorities: Option<Pem>,
+    /// `registry.certificateFile` or `registry.certificatePem`: the client certificate.
+    pub certificate: Option<Pem>,
+    /// `registry.keyFile` or `registry.keyPem`.
+    pub key: Option<Pem>,
 }
 
 /// How to reach MongoDB.
@@ -219,6 +240,10 @@ impl Default for Settings {
             topics: TopicNames::default(),
             registry: Registry {
                 urls: vec![Secret::new("http://127.0.0.1:8081/apis/ccompat/v7")],
+                username: None,
+                password: None,
+                token: None,
+                tls: RegistryTls::default(),
                 auto_register: false,
             },
             mongo: Mongo {
