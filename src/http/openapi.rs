@@ -8,7 +8,7 @@ use utoipa::openapi::security::{
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::problem::Problem;
-use super::{docs, probes, sessions, users};
+use super::{Probes, docs, probes, sessions, users};
 use crate::settings::AuthMode;
 
 /// What every view may answer instead.
@@ -34,8 +34,8 @@ pub(super) enum Refusals {
     /// The headers are too large: code `headers_too_large`
     #[response(status = 431, content_type = "application/problem+json")]
     HeadersTooLarge(Problem),
-    /// The database does not answer, or not in time, or the keys of tokens cannot be fetched: codes
-    /// `unavailable`, `timeout`, `keys_unavailable`
+    /// The database does not answer, or not in time, or the keys of tokens cannot be fetched, or too
+    /// much is asked at once: codes `unavailable`, `timeout`, `keys_unavailable`, `overloaded`
     #[response(
         status = 503,
         content_type = "application/problem+json",
@@ -81,23 +81,27 @@ const GATEWAY_USER: &str = "gatewayUser";
 const GATEWAY_SECRET: &str = "gatewaySecret";
 const NAMED: &str = "userId";
 
-/// The document as JSON for people, with every way in which callers may be known.
+/// The document as JSON for people, with every path and every way in which callers may be known.
 pub fn page() -> String {
     let modes = [AuthMode::Jwt, AuthMode::TrustedHeader, AuthMode::None];
-    let mut page = described(&modes)
+    let mut page = described(&modes, Probes::WithReads)
         .to_pretty_json()
         .expect("a document of texts is JSON");
     page.push('\n');
     page
 }
 
-/// The document of a listener that knows callers by `mode`.
-pub(super) fn document_of(mode: AuthMode) -> Document {
-    described(&[mode])
+/// The document of a readers' listener that knows callers by `mode`.
+pub(super) fn document_of(mode: AuthMode, probes: Probes) -> Document {
+    described(&[mode], probes)
 }
 
-fn described(modes: &[AuthMode]) -> Document {
+fn described(modes: &[AuthMode], probes: Probes) -> Document {
     let mut document = Described::openapi();
+    if probes == Probes::Apart {
+        let paths = &mut document.paths.paths;
+        paths.retain(|path, _| !probes::PATHS.contains(&path.as_str()));
+    }
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let components = document.components.get_or_insert_default();
     let mut alternatives = Vec::new();

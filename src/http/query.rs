@@ -273,6 +273,24 @@ pub(super) struct ListQuery {
     pub(super) target_language_code: Option<LanguageTag>,
 }
 
+/// The parameters of the readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadinessQuery {
+    /// What it is asked for: absent, for all work; `reads`, for the reads alone.
+    #[serde(rename = "for")]
+    pub(super) purpose: Option<Purpose>,
+}
+
+/// `for` of a readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Purpose {
+    /// Reads over HTTP.
+    Reads,
+}
+
 /// Of paths that take none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -52,6 +52,7 @@ pub(super) async fn history(
         caller,
         wants,
         query,
+        turn: _turn,
     }: Inquiry<HistoryQuery>,
 ) -> Result<Response, Problem> {
     let readers = &sources.readers;
@@ -236,6 +237,7 @@ pub(super) async fn list(
         caller,
         wants,
         query,
+        turn: _turn,
     }: Inquiry<ListQuery>,
 ) -> Result<Response, Problem> {
     if !caller.may_read_any() {

@@ -1,13 +1,14 @@
 //! The contract's section 5, as far as it needs no database: what is refused, probes, the document.
 //! The views themselves are tested on a real one.
 
+mod crowds;
+
 use std::sync::Mutex;
 
 use axum::http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -33,13 +34,22 @@ impl Health for Fixed {
 
 /// A listener's sources whose database does not answer, with the caller by their own word.
 async fn sources(health: Fixed) -> Sources {
-    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10";
-    let views = MongoViews::open(nowhere, "none").await;
+    sources_of(health, "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10").await
+}
+
+/// The same of another database.
+async fn sources_of(health: Fixed, uri: &str) -> Sources {
+    let views = MongoViews::open(uri, "none").await;
     let settings = Settings::default();
     let auth = &settings.http.auth;
     let readers = Readers::new(views.expect("a good URI"), auth, &settings.rules);
     let readers = readers.expect("mode none needs nothing");
-    Sources::new(Arc::new(health), Metrics::detached(), readers, auth.mode)
+    Sources::new(
+        Arc::new(health),
+        Metrics::detached(),
+        readers,
+        &settings.http,
+    )
 }
 
 async fn ask(health: Fixed, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
@@ -353,54 +363,6 @@ async fn headers_beyond_their_bound_are_refused_in_words() {
         let answer = exchange(address, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
         assert!(answer.contains("headers_too_large"), "{answer}");
-    }
-    stop.cancel();
-    served.await.expect("no panic");
-}
-
-#[tokio::test]
-async fn an_idle_connection_gives_way_to_a_new_one_and_a_busy_one_does_not() {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await;
-    let listener = listener.expect("a free port").with_connections(2);
-    let address = listener.address();
-    let stop = CancellationToken::new();
-    let (asked, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (asks, waits) = (Arc::clone(&asked), Arc::clone(&released));
-    let slow = move || async move {
-        asks.notify_one();
-        waits.notified().await;
-        "at last"
-    };
-    let router = Router::new()
-        .route("/slow", get(slow))
-        .route("/quick", get(|| async { "at once" }));
-    let served = tokio::spawn(listener.serve(router, stop.clone()));
-    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-
-    let mut idle = TcpStream::connect(address).await.expect("it listens");
-    idle.write_all(b"GET /quick HT")
-        .await
-        .expect("a part of a head");
-    let slow = ask("/slow");
-    let slow = tokio::spawn(async move { exchange(address, slow.as_bytes()).await });
-    asked.notified().await;
-    let answer = exchange(address, ask("/quick").as_bytes()).await;
-    assert!(answer.ends_with("at once"), "{answer}");
-    drop(idle);
-
-    // Both places are taken by those who ask: the next waits.
-    let other = ask("/slow");
-    let other = tokio::spawn(async move { exchange(address, other.as_bytes()).await });
-    asked.notified().await;
-    let third = ask("/quick");
-    let third = tokio::spawn(async move { exchange(address, third.as_bytes()).await });
-    tokio::task::yield_now().await;
-    assert!(!third.is_finished());
-    released.notify_one();
-    assert!(third.await.expect("no panic").ends_with("at once"));
-    released.notify_one();
-    for busy in [slow, other] {
-        assert!(busy.await.expect("no panic").ends_with("at last"));
     }
     stop.cancel();
     served.await.expect("no panic");

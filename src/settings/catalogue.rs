@@ -172,6 +172,23 @@ pub(super) static SETTINGS: &[Setting] = &[
         |s| s.http.listen.to_string(),
     ),
     setting(
+        "http.opsListen",
+        "address:port, off",
+        "Where probes and metrics are answered instead, and only there, without a token: an address \
+         that the public does not reach.",
+        |s, raw| match raw.text()? {
+            "off" => {
+                s.http.ops_listen = None;
+                Ok(())
+            }
+            _ => listen(raw).map(|v| s.http.ops_listen = Some(v)),
+        },
+        |s| {
+            let listen = s.http.ops_listen;
+            listen.map_or_else(|| "off".to_owned(), |listen| listen.to_string())
+        },
+    ),
+    setting(
         "http.auth.mode",
         "none, jwt, trustedHeader",
         "How a reader is known; `none` is for a loopback listener only.",

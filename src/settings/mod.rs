@@ -128,6 +128,8 @@ pub struct Mongo {
 pub struct Http {
     /// `http.listen`; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `http.opsListen`: where probes are answered instead, if set; port 0 takes a free one.
+    pub ops_listen: Option<SocketAddr>,
     /// `http.auth.*`
     pub auth: Auth,
 }
@@ -226,6 +228,7 @@ impl Default for Settings {
             },
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                ops_listen: None,
                 auth: Auth {
                     mode: AuthMode::None,
                     jwt_secret: None,

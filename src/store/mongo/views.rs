@@ -12,7 +12,9 @@ use mongodb::{Client, Collection, Database};
 use super::client::{self, ConnectError, Options, bounded};
 use super::clock::told_time;
 use super::cursor_key;
-use super::documents::{Named, ParticipantDocument, SessionDocument, UserDocument, date, from_raw};
+use super::documents::{
+    HomeDocument, Named, ParticipantDocument, SessionDocument, UserDocument, date, from_raw,
+};
 use super::failure::Failure;
 use super::indexes::{PARTICIPANTS, SESSIONS, USERS};
 use super::snapshot::Snapshot;
@@ -66,6 +68,20 @@ impl MongoViews {
     /// [`Error::Unavailable`].
     pub async fn now(&self) -> Result<Timestamp, Error> {
         told_time(&self.client, self.limit).await.map_err(error)
+    }
+
+    /// Reads as views do, and finds nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], or [`Error::Refused`] where the user may not read.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let read = async {
+            let nothing = doc! { "_id": "" };
+            let mut snapshot = self.snapshot().await?;
+            let found = snapshot.find(SESSIONS, nothing, self.options()).await;
+            found.map(|_: Vec<HomeDocument>| ())
+        };
+        read.await.map_err(error)
     }
 
     /// The key that the workers on this database seal cursors with.
