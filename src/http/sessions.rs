@@ -87,9 +87,12 @@ pub(super) async fn history(
         joined_at: Timestamp(joined_at),
         session_id: SessionId::from_stored(session_id),
     });
-    let history = readers
-        .views
-        .history(&caller.user_id, &filter, after, limit.lines());
+    let history = readers.views.history(
+        &caller.user_id,
+        &filter,
+        after,
+        limit.unwrap_or_default().lines(),
+    );
     let (page, now) = tokio::try_join!(read(history), read(readers.views.now()))?;
     let items = page.items.into_iter();
     let items = items.map(|entry| HistoryLine::at(entry, now)).collect();
@@ -266,7 +269,9 @@ pub(super) async fn list(
         target_language_code: tag,
         session_id: SessionId::from_stored(session_id),
     });
-    let page = readers.views.public_sessions(&filter, after, limit.lines());
+    let page = readers
+        .views
+        .public_sessions(&filter, after, limit.unwrap_or_default().lines());
     let page = read(page).await?;
     let next = page.next.map(|place| {
         ListCursor(

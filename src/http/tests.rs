@@ -39,8 +39,11 @@ async fn sources(health: Fixed) -> Sources {
 
 /// The same of another database.
 async fn sources_of(health: Fixed, uri: &str) -> Sources {
+    sources_with(health, uri, &Settings::default()).await
+}
+
+async fn sources_with(health: Fixed, uri: &str, settings: &Settings) -> Sources {
     let views = MongoViews::open(uri, "none").await;
-    let settings = Settings::default();
     let auth = &settings.http.auth;
     let readers = Readers::new(views.expect("a good URI"), auth, &settings.rules);
     let readers = readers.expect("mode none needs nothing");
@@ -53,12 +56,16 @@ async fn sources_of(health: Fixed, uri: &str) -> Sources {
 }
 
 async fn ask(health: Fixed, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
+    ask_router(router(sources(health).await), method, path).await
+}
+
+async fn ask_router(router: Router, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .body(Body::empty())
         .expect("a request");
-    let answer = router(sources(health).await)
+    let answer = router
         .oneshot(request)
         .await
         .expect("the router never fails");
@@ -163,6 +170,61 @@ async fn a_failing_readiness_leaves_liveness_alone() {
 }
 
 #[tokio::test]
+async fn contract_5_a_readiness_for_reads_is_of_the_database_and_the_drain_alone() {
+    let health = Fixed {
+        live: Mutex::default(),
+        ready: Mutex::new(vec![
+            Check::fail("brokers", "no broker is connected"),
+            Check::pass("draining"),
+        ]),
+    };
+    for (path, status) in [
+        ("/readyz?for=", 200),
+        ("/readyz?for=writes", 400),
+        ("/readyz?four=reads", 400),
+        ("/readyz?for=reads&for=reads", 400),
+    ] {
+        let (answered, ..) = ask(Fixed::default(), "GET", path).await;
+        assert_eq!(answered.as_u16(), status, "{path}");
+    }
+    let (status, _, body) = ask(health, "GET", "/readyz?for=reads").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(
+        body,
+        serde_json::json!({"status": "fail", "checks": {
+            "database": {"status": "fail", "detail": "no read has been tried yet"},
+            "draining": {"status": "pass"},
+        }})
+    );
+}
+
+#[tokio::test]
+async fn contract_5_with_a_listener_of_their_own_probes_are_there_and_nowhere_else() {
+    let mut settings = Settings::default();
+    settings.http.ops_listen = Some(([127, 0, 0, 1], 0).into());
+    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10";
+    let sources = sources_with(Fixed::default(), nowhere, &settings).await;
+    for (path, of_reads, of_ops) in [
+        ("/livez", 404, 200),
+        ("/readyz", 404, 200),
+        ("/readyz?for=reads", 404, 503),
+        ("/metrics", 404, 200),
+        ("/openapi.json", 200, 404),
+        ("/docs", 200, 404),
+        ("/sessions/history", 401, 404),
+        ("/console", 404, 404),
+    ] {
+        let reads = ask_router(router(sources.clone()), "GET", path).await;
+        let ops = ask_router(ops_router(sources.clone()), "GET", path).await;
+        let answered = (reads.0.as_u16(), ops.0.as_u16());
+        assert_eq!(answered, (of_reads, of_ops), "{path}");
+    }
+    let (_, _, document) = ask_router(router(sources), "GET", "/openapi.json").await;
+    assert!(!document.contains("/readyz"), "{document}");
+}
+
+#[tokio::test]
 async fn head_is_get_without_a_body() {
     for path in ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         let (status, headers, body) = ask(Fixed::default(), "HEAD", path).await;
@@ -240,7 +302,7 @@ async fn contract_5_bad_parameters_are_400_and_too_much_is_not_even_read() {
             400,
             "invalid_argument",
         ),
-        ("/sessions/history?userId=", 400, "invalid_argument"),
+        ("/sessions/history?userId=", 401, "unauthorized"),
         (
             "/sessions/current?userId=ann&limit=5",
             400,

@@ -7,6 +7,7 @@ use super::{AuthMode, Effective};
 /// Checks the settings as a whole.
 pub(super) fn whole(effective: &Effective, faults: &mut Vec<Fault>) {
     auth(effective, faults);
+    listeners(effective, faults);
     topics(effective, faults);
 }
 
@@ -85,6 +86,23 @@ fn auth(effective: &Effective, faults: &mut Vec<Fault>) {
             ),
         ),
         _ => {}
+    }
+}
+
+fn listeners(effective: &Effective, faults: &mut Vec<Fault>) {
+    let http = &effective.settings.http;
+    // Port 0 is another port each time.
+    if http.ops_listen == Some(http.listen) && http.listen.port() != 0 {
+        report(
+            effective,
+            faults,
+            &["http.listen", "http.opsListen"],
+            "http.opsListen",
+            Problem::new(
+                format!("is {}, where readers are answered", http.listen),
+                "give it another port, or turn it off",
+            ),
+        );
     }
 }
 

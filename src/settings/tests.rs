@@ -94,6 +94,7 @@ fn contract_6_names_the_defaults() {
         ("mongo.uri", "mongodb://127.0.0.1:27017/?replicaSet=rs0"),
         ("mongo.database", "sessions"),
         ("http.listen", "127.0.0.1:8080"),
+        ("http.opsListen", "off"),
         ("http.auth.mode", "none"),
         ("http.auth.jwtSecret", ""),
         ("rules.partialMatch", "on"),
@@ -462,6 +463,20 @@ fn contract_5_mode_none_is_for_loopback_listeners_only() {
             ("http.auth.jwtSecret", "s"),
         ];
         assert!(with_flags(&jwt).is_ok(), "{listen}");
+    }
+}
+
+#[test]
+fn contract_5_probes_have_an_address_of_their_own_or_none() {
+    for (listen, ops, right) in [
+        ("127.0.0.1:8080", "off", true),
+        ("127.0.0.1:8080", "0.0.0.0:9090", true),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+        ("127.0.0.1:8080", "127.0.0.1:8080", false),
+        ("127.0.0.1:8080", "here", false),
+    ] {
+        let given = [("http.listen", listen), ("http.opsListen", ops)];
+        assert_eq!(with_flags(&given).is_ok(), right, "{given:?}");
     }
 }
 
