@@ -2,6 +2,7 @@
 //! or the request is answered 400 with words that name the parameter. An empty value counts as absent.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
@@ -17,6 +18,8 @@ use crate::domain::{Timestamp, is_language_tag};
 const PAGE: u16 = 20;
 /// How many it has at most.
 const LARGEST_PAGE: u16 = 100;
+/// How many seats a session has at most.
+const SEATS: u16 = 6;
 
 /// The parameters as they came, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,6 +183,17 @@ impl Default for Limit {
     }
 }
 
+/// A number of seats: 1 to 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seats(u16);
+
+impl Seats {
+    /// As a number.
+    pub(super) fn number(self) -> i32 {
+        i32::from(self.0)
+    }
+}
+
 /// A language tag of BCP 47 shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LanguageTag(pub(super) String);
@@ -187,6 +201,13 @@ pub(super) struct LanguageTag(pub(super) String);
 /// An instant of RFC 3339, to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instant(pub(super) Timestamp);
+
+fn plain_number(text: &str, range: RangeInclusive<u16>) -> Option<u16> {
+    // Not "+5", which `parse` takes, too.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_plain)?;
+    range.contains(&number).then_some(number)
+}
 
 /// Reads a value from its text, or says what it must be.
 macro_rules! from_text {
@@ -213,10 +234,10 @@ macro_rules! from_text {
 }
 
 from_text!(Limit, "a whole number from 1 to 100", |text| {
-    // Not "+5", which `parse` takes, too.
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let limit: u16 = text.parse().ok().filter(|_| is_plain)?;
-    (1..=LARGEST_PAGE).contains(&limit).then_some(Limit(limit))
+    plain_number(text, 1..=LARGEST_PAGE).map(Limit)
+});
+from_text!(Seats, "a whole number from 1 to 6", |text| {
+    plain_number(text, 1..=SEATS).map(Seats)
 });
 from_text!(LanguageTag, "a language tag of BCP 47 shape", |text| {
     is_language_tag(text).then(|| LanguageTag(text.to_owned()))
@@ -270,6 +291,9 @@ pub(super) struct ListQuery {
     /// Sessions of exactly this language only.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
+    /// Sessions with so many free seats or more only; one that is over has none.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 6)]
+    pub(super) min_seats: Option<Seats>,
 }
 
 /// The parameters of the readiness.
@@ -374,6 +398,12 @@ mod tests {
             assert_eq!(read::<HistoryQuery>(text), Err(words.to_owned()), "{text}");
         }
         assert!(read::<ListQuery>("from=2026-01-31T00:00:00Z").is_err());
+        let list: ListQuery = read("minSeats=6").expect("it is well-formed");
+        assert_eq!(list.min_seats.map(Seats::number), Some(6));
+        for seats in ["0", "7", "-1", "%2B1", "one"] {
+            let words = Err("minSeats: must be a whole number from 1 to 6".to_owned());
+            assert_eq!(read::<ListQuery>(&format!("minSeats={seats}")), words);
+        }
         assert!(read::<NoQuery>("limit=5").is_err());
         assert_eq!(read::<NoQuery>(""), Ok(NoQuery {}));
     }

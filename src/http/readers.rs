@@ -147,7 +147,12 @@ pub(super) async fn read<T>(reading: impl Future<Output = Result<T, Error>>) -> 
             tracing::debug!(error = %error, "a view could not be read");
             Problem::unavailable()
         }
-        Error::Refused { .. } | Error::Conflict { .. } | Error::Fenced | Error::Unknown { .. } => {
+        // No document can be to blame: views leave out what they cannot read.
+        Error::Refused { .. } => {
+            tracing::warn!(error = %error, "MongoDB refuses to read a view");
+            Problem::unavailable()
+        }
+        Error::Conflict { .. } | Error::Fenced | Error::Unknown { .. } => {
             tracing::error!(error = %error, "a view cannot be read");
             Problem::internal()
         }

@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::cursor::Scope;
 use super::inquiry::Inquiry;
 use super::problem::Problem;
-use super::query::{HistoryQuery, Instant, LanguageTag, ListQuery, NoQuery, Query, Status};
+use super::query::{HistoryQuery, Instant, LanguageTag, ListQuery, NoQuery, Query, Seats, Status};
 use super::readers::read;
 use super::shapes::{
     CurrentView, HistoryLine, List, MemberView, Page, ParticipantView, SessionView,
 };
 use super::{Refusals, Sources};
 use crate::domain::{SessionId, SessionStatus, Timestamp};
-use crate::store::StoredSession;
 use crate::store::views::{HistoryFilter, HistoryPlace, ListFilter, ListPlace};
 
 /// The path of a caller's history.
@@ -128,14 +127,11 @@ pub(super) async fn current(
 ) -> Result<Json<CurrentView>, Problem> {
     let user_id = &inquiry.caller.user_id;
     let open = read(sources.readers.views.open_sessions(user_id)).await?;
-    let (first, others) = open.split_first().ok_or_else(Problem::no_current_session)?;
-    let session = MemberView::of(&first.session, user_id);
+    let mut open = open.into_iter();
+    let first = open.next().ok_or_else(Problem::no_current_session)?;
     Ok(Json(CurrentView {
-        session: session.ok_or_else(Problem::no_current_session)?,
-        also_in: others
-            .iter()
-            .map(|other| other.session.id.to_string())
-            .collect(),
+        session: first.into(),
+        also_in: open.map(|other| other.session.id.to_string()).collect(),
     }))
 }
 
@@ -164,10 +160,11 @@ pub(super) async fn session(
     path: Result<Path<String>, PathRejection>,
     inquiry: Inquiry<NoQuery>,
 ) -> Result<Json<MemberView>, Problem> {
-    let stored = find(&sources, path).await?;
-    MemberView::of(&stored.session, &inquiry.caller.user_id)
-        .map(Json)
-        .ok_or_else(Problem::session_not_found)
+    let id = named(path)?;
+    let views = &sources.readers.views;
+    let found = read(views.session(&id, &inquiry.caller.user_id)).await?;
+    let participation = found.ok_or_else(Problem::session_not_found)?;
+    Ok(Json(participation.into()))
 }
 
 /// Who is in a session, or was
@@ -195,14 +192,13 @@ pub(super) async fn participants(
     path: Result<Path<String>, PathRejection>,
     inquiry: Inquiry<NoQuery>,
 ) -> Result<Json<List<ParticipantView>>, Problem> {
-    let now = read(sources.readers.views.now());
-    let (stored, now) = tokio::try_join!(find(&sources, path), now)?;
-    let session = stored.session;
-    session
-        .participant(&inquiry.caller.user_id)
-        .ok_or_else(Problem::session_not_found)?;
-    let items = session.participants.iter();
-    let items = items.map(|participant| ParticipantView::at(participant, now));
+    let id = named(path)?;
+    let views = &sources.readers.views;
+    let members = views.members(&id, &inquiry.caller.user_id);
+    let (members, now) = tokio::try_join!(read(members), read(views.now()))?;
+    let members = members.ok_or_else(Problem::session_not_found)?;
+    let items = members.into_iter();
+    let items = items.map(|member| ParticipantView::at(member, now));
     Ok(Json(List {
         items: items.collect(),
     }))
@@ -210,8 +206,8 @@ pub(super) async fn participants(
 
 /// Public sessions
 ///
-/// By status, language and id, for whoever has the scope `sessions:read:any`: matchmaking looks for
-/// seats to fill.
+/// Those that wait first, longest first; then the others by status, language and id. For whoever has the
+/// scope `sessions:read:any`: matchmaking looks for seats to fill.
 #[utoipa::path(
     get,
     path = "/sessions",
@@ -252,34 +248,30 @@ pub(super) async fn list(
         cursor,
         status,
         target_language_code,
+        min_seats,
     } = wants;
     let filter = ListFilter {
         status: status.map(SessionStatus::from),
         target_language_code: target_language_code.map(|LanguageTag(tag)| tag),
+        min_seats: min_seats.map(Seats::number),
     };
-    let filters = [status.map(word), filter.target_language_code.clone()];
+    let filters = [
+        status.map(word),
+        filter.target_language_code.clone(),
+        filter.min_seats.map(|seats| seats.to_string()),
+    ];
     let scope = Scope {
         path: LIST,
         caller: caller.user_id.as_str(),
         filters: &filters,
     };
-    let after = readers.place(cursor, &scope).await?;
-    let after = after.map(|ListCursor(status, tag, session_id)| ListPlace {
-        status: status.into(),
-        target_language_code: tag,
-        session_id: SessionId::from_stored(session_id),
-    });
+    let after: Option<ListCursor> = readers.place(cursor, &scope).await?;
+    let after = after.map(ListPlace::from);
     let page = readers
         .views
         .public_sessions(&filter, after, limit.unwrap_or_default().lines());
     let page = read(page).await?;
-    let next = page.next.map(|place| {
-        ListCursor(
-            place.status.into(),
-            place.target_language_code,
-            place.session_id.to_string(),
-        )
-    });
+    let next = page.next.map(ListCursor::from);
     let next_cursor = readers.cursor(next, &scope).await?;
     let items = page.items.into_iter().map(SessionView::from).collect();
     Ok(paged(LIST, &query, Page { items, next_cursor }))
@@ -291,7 +283,42 @@ struct HistoryCursor(i64, String);
 
 /// A place in the list, as a cursor holds it.
 #[derive(Serialize, Deserialize)]
-struct ListCursor(Status, String, String);
+enum ListCursor {
+    Waiting(i64, String),
+    Other(String, String, String),
+}
+
+impl From<ListCursor> for ListPlace {
+    fn from(cursor: ListCursor) -> Self {
+        match cursor {
+            ListCursor::Waiting(created_at, session_id) => Self::Waiting {
+                created_at: Timestamp(created_at),
+                session_id: SessionId::from_stored(session_id),
+            },
+            ListCursor::Other(status, target_language_code, session_id) => Self::Other {
+                status,
+                target_language_code,
+                session_id: SessionId::from_stored(session_id),
+            },
+        }
+    }
+}
+
+impl From<ListPlace> for ListCursor {
+    fn from(place: ListPlace) -> Self {
+        match place {
+            ListPlace::Waiting {
+                created_at,
+                session_id,
+            } => Self::Waiting(created_at.0, session_id.to_string()),
+            ListPlace::Other {
+                status,
+                target_language_code,
+                session_id,
+            } => Self::Other(status, target_language_code, session_id.to_string()),
+        }
+    }
+}
 
 fn word(status: Status) -> String {
     match status {
@@ -303,15 +330,9 @@ fn word(status: Status) -> String {
 }
 
 /// The session that the path names; an id that no session can have names none.
-async fn find(
-    sources: &Sources,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<StoredSession, Problem> {
+fn named(path: Result<Path<String>, PathRejection>) -> Result<SessionId, Problem> {
     let Path(id) = path.map_err(|_| Problem::session_not_found())?;
-    let id = SessionId::parse(&id).map_err(|_| Problem::session_not_found())?;
-    read(sources.readers.views.session(&id))
-        .await?
-        .ok_or_else(Problem::session_not_found)
+    SessionId::parse(&id).map_err(|_| Problem::session_not_found())
 }
 
 /// A page with the link to the next one.

@@ -11,6 +11,7 @@ mod fence;
 mod indexes;
 pub mod inspect;
 mod lane;
+mod lenient;
 mod reader;
 mod snapshot;
 mod statement;

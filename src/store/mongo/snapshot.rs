@@ -44,13 +44,27 @@ impl Snapshot {
         })
     }
 
-    /// What `filter` finds in `collection`.
+    /// What `filter` finds in `collection`, all of it as a worker writes it.
     pub(super) async fn find<T: DeserializeOwned>(
         &mut self,
         collection: &str,
         filter: Document,
         options: FindOptions,
     ) -> Result<Vec<T>, Failure> {
+        let documents = self.find_raw(collection, filter, options).await?;
+        documents
+            .iter()
+            .map(|document| Ok(from_raw(document.as_bytes())?))
+            .collect()
+    }
+
+    /// What `filter` finds in `collection`, whatever it is.
+    pub(super) async fn find_raw(
+        &mut self,
+        collection: &str,
+        filter: Document,
+        options: FindOptions,
+    ) -> Result<Vec<RawDocumentBuf>, Failure> {
         let collection: Collection<RawDocumentBuf> = self.database.collection(collection);
         let session = &mut self.session;
         let all = async {
@@ -64,11 +78,7 @@ impl Snapshot {
                 .try_collect::<Vec<RawDocumentBuf>>()
                 .await
         };
-        let documents = bounded(self.limit, all).await?;
-        documents
-            .iter()
-            .map(|document| Ok(from_raw(document.as_bytes())?))
-            .collect()
+        bounded(self.limit, all).await
     }
 
     /// The first `limit` sessions in `_id` order that `filter` finds, with everybody who was ever in.

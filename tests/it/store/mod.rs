@@ -7,6 +7,7 @@ mod owners;
 mod plans;
 mod reading;
 mod scene;
+mod unreadable;
 mod views;
 
 use session_worker::store::memory::MemoryStore;

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{Malformed, Name, date, instant, named};
 use crate::domain::{
     ConnectionId, EndReason, InviteCode, LeaveReason, Participant, ParticipantStatus, Role,
-    Session, SessionId, SessionKind, SessionSnapshot, SessionStatus, TopicId, UserId, Warning,
+    Session, SessionId, SessionKind, SessionStatus, TopicId, UserId, Warning,
 };
 use crate::store::StoredSession;
-use crate::store::views::{Membership, SessionOutline};
 
 named!(SessionKind, "a session's type", Public => "public", Private => "private");
 named!(
@@ -175,32 +174,6 @@ impl<'a> SessionDocument<'a> {
         self.home
     }
 
-    /// What the session's own document says, without its participants.
-    pub(crate) fn outline(self) -> SessionOutline {
-        SessionOutline {
-            snapshot: SessionSnapshot {
-                kind: self.r#type.0,
-                status: self.status.0,
-                target_language_code: self.target_language_code.into_owned(),
-                topic_id: self
-                    .topic_id
-                    .map(|id| TopicId::from_stored(id.into_owned())),
-                topic_title: self.topic_title.map(Cow::into_owned),
-                host_user_id: UserId::from_stored(self.host_user_id.into_owned()),
-                min_participants: self.min_participants,
-                max_participants: self.max_participants,
-                participant_count: self.participant_count,
-                created_at: instant(self.created_at),
-                started_at: self.started_at.map(instant),
-                expires_at: self.expires_at.map(instant),
-                ended_at: self.ended_at.map(instant),
-            },
-            id: SessionId::from_stored(self.id.into_owned()),
-            total_participants: self.total_participants,
-            end_reason: self.end_reason.map(|name| name.0),
-        }
-    }
-
     /// The code that opens the session.
     pub(crate) fn invite_code(&self) -> Option<&str> {
         self.invite_code.as_deref()
@@ -305,18 +278,6 @@ impl<'a> ParticipantDocument<'a> {
     /// The session the participant belongs to.
     pub(crate) fn session_id(&self) -> &str {
         &self.session_id
-    }
-
-    /// What readers see of it.
-    pub(crate) fn membership(self) -> Membership {
-        Membership {
-            session_id: SessionId::from_stored(self.session_id.into_owned()),
-            role: self.role.0,
-            joined_at: instant(self.joined_at),
-            stint_started_at: instant(self.stint_started_at),
-            left_at: self.left_at.map(instant),
-            speaking_time_seconds: self.speaking_time_seconds,
-        }
     }
 
     fn participant(self) -> Participant {
