@@ -19,7 +19,6 @@ impl Listeners {
     /// An address is taken or not this host's.
     pub async fn bind(settings: &Http) -> Result<Self, ListenerError> {
         let readers = Listener::bind(settings.listen).await?;
-        tracing::info!(address = %readers.address(), "listening");
         let ops = match settings.ops_listen {
             Some(address) => Some(Listener::bind_ops(address).await?),
             None => None,
@@ -27,6 +26,7 @@ impl Listeners {
         if let Some(ops) = &ops {
             tracing::info!(address = %ops.address(), "listening for probes");
         }
+        tracing::info!(address = %readers.address(), "listening");
         Ok(Self { readers, ops })
     }
 
