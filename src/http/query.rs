@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
-use crate::domain::{Timestamp, is_language_tag};
+use crate::domain::{Timestamp, UserId, is_language_tag};
 
 /// How many lines a page has where nobody asks for another number.
 const PAGE: u16 = 20;
@@ -198,6 +198,10 @@ impl Seats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LanguageTag(pub(super) String);
 
+/// A user's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedUser(pub(super) UserId);
+
 /// An instant of RFC 3339, to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instant(pub(super) Timestamp);
@@ -239,6 +243,11 @@ from_text!(Limit, "a whole number from 1 to 100", |text| {
 from_text!(Seats, "a whole number from 1 to 6", |text| {
     plain_number(text, 1..=SEATS).map(Seats)
 });
+from_text!(
+    NamedUser,
+    "a user's id of 1 to 128 characters, none of control",
+    |text| UserId::parse(text).ok().map(NamedUser)
+);
 from_text!(LanguageTag, "a language tag of BCP 47 shape", |text| {
     is_language_tag(text).then(|| LanguageTag(text.to_owned()))
 });
@@ -274,6 +283,13 @@ pub(super) struct HistoryQuery {
     /// First joined before this instant.
     #[param(value_type = Option<String>, format = DateTime)]
     pub(super) to: Option<Instant>,
+    /// Whose history, if not the caller's: takes the scope `sessions:read:any`.
+    #[param(
+        value_type = Option<String>,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$",
+    )]
+    pub(super) user_id: Option<NamedUser>,
 }
 
 /// The parameters of the list of public sessions.
@@ -329,13 +345,13 @@ mod tests {
     }
 
     #[test]
-    fn contract_5_a_history_takes_six_parameters_and_none_is_needed() {
+    fn contract_5_a_history_takes_seven_parameters_and_none_is_needed() {
         let nothing: HistoryQuery = read("").expect("no parameter is needed");
         assert_eq!(nothing.limit.unwrap_or_default().lines(), 20);
-        let empty = "limit=&cursor=&status=&targetLanguageCode=&from=&to=";
+        let empty = "limit=&cursor=&status=&targetLanguageCode=&from=&to=&userId=";
         assert_eq!(read(empty), Ok(nothing), "an empty value counts as absent");
         let text = "limit=100&cursor=abc&status=ended&targetLanguageCode=pt-BR\
-                    &from=2026-01-31T23:00:00.5%2B02:00&to=2026-02-01T00:00:00z";
+                    &from=2026-01-31T23:00:00.5%2B02:00&to=2026-02-01T00:00:00z&userId=%20ann";
         let all: HistoryQuery = read(text).expect("all are well-formed");
         assert_eq!(
             all,
@@ -346,6 +362,7 @@ mod tests {
                 target_language_code: Some(LanguageTag("pt-BR".to_owned())),
                 from: Some(Instant(Timestamp(1_769_893_200_500))),
                 to: Some(Instant(Timestamp(1_769_904_000_000))),
+                user_id: UserId::parse("ann").ok().map(NamedUser),
             }
         );
     }
@@ -374,7 +391,7 @@ mod tests {
             (
                 "targetLanguageCode[$ne]=fr",
                 "unknown field `targetLanguageCode[$ne]`, expected one of `limit`, `cursor`, \
-                 `status`, `targetLanguageCode`, `from`, `to`",
+                 `status`, `targetLanguageCode`, `from`, `to`, `userId`",
             ),
             (
                 "from=yesterday",
@@ -383,6 +400,10 @@ mod tests {
             (
                 "to=2026-01-31T00:00:00+01:00",
                 "to: must be an instant of RFC 3339 such as 2026-01-31T00:00:00Z (write + as %2B)",
+            ),
+            (
+                "userId=a%00b",
+                "userId: must be a user's id of 1 to 128 characters, none of control",
             ),
             ("cursor=%FF", "the query is not UTF-8"),
             (

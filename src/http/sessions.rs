@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::cursor::Scope;
 use super::inquiry::Inquiry;
 use super::problem::Problem;
-use super::query::{HistoryQuery, Instant, LanguageTag, ListQuery, NoQuery, Query, Seats, Status};
+use super::query::{
+    HistoryQuery, Instant, LanguageTag, ListQuery, NamedUser, NoQuery, Query, Seats, Status,
+};
 use super::readers::read;
 use super::shapes::{
     CurrentView, HistoryLine, List, MemberView, Page, ParticipantView, SessionView,
@@ -28,7 +30,7 @@ pub(super) const LIST: &str = "/sessions";
 /// The caller's history
 ///
 /// Every session the caller was ever in, newest first join first, then by session. A page stays what
-/// it is while sessions are added.
+/// it is while sessions are added. With the scope `sessions:read:any`, `userId` names another user.
 #[utoipa::path(
     get,
     path = "/sessions/history",
@@ -41,6 +43,12 @@ pub(super) const LIST: &str = "/sessions";
             description = "A page of the history",
             body = Page<HistoryLine>,
             headers(("Link" = String, description = "The next page, rel=\"next\"; absent on the last one")),
+        ),
+        (
+            status = 403,
+            description = "Another user's, and the caller lacks the scope: code `forbidden`",
+            body = Problem,
+            content_type = "application/problem+json",
         ),
         Refusals,
     ),
@@ -62,7 +70,14 @@ pub(super) async fn history(
         target_language_code,
         from,
         to,
+        user_id,
     } = wants;
+    let user_id = user_id.map_or_else(|| caller.user_id.clone(), |NamedUser(named)| named);
+    if user_id != caller.user_id && !caller.may_read_any() {
+        return Err(Problem::forbidden(
+            "this is another user's: this takes the scope sessions:read:any",
+        ));
+    }
     let filter = HistoryFilter {
         status: status.map(SessionStatus::from),
         target_language_code: target_language_code.map(|LanguageTag(tag)| tag),
@@ -75,6 +90,7 @@ pub(super) async fn history(
         filter.target_language_code.clone(),
         millis(filter.from),
         millis(filter.to),
+        Some(user_id.to_string()),
     ];
     let scope = Scope {
         path: HISTORY,
@@ -86,12 +102,10 @@ pub(super) async fn history(
         joined_at: Timestamp(joined_at),
         session_id: SessionId::from_stored(session_id),
     });
-    let history = readers.views.history(
-        &caller.user_id,
-        &filter,
-        after,
-        limit.unwrap_or_default().lines(),
-    );
+    let history =
+        readers
+            .views
+            .history(&user_id, &filter, after, limit.unwrap_or_default().lines());
     let (page, now) = tokio::try_join!(read(history), read(readers.views.now()))?;
     let items = page.items.into_iter();
     let items = items.map(|entry| HistoryLine::at(entry, now)).collect();
@@ -206,8 +220,10 @@ pub(super) async fn participants(
 
 /// Public sessions
 ///
-/// Those that wait first, longest first; then the others by status, language and id. For whoever has the
-/// scope `sessions:read:any`: matchmaking looks for seats to fill.
+/// Those that wait first, longest first; then the others by status, language and id. Matchmaking looks
+/// for seats to fill. This takes the scope `sessions:read:any`: a token has it in `scope` or `scp`
+/// (`http.auth.mode` `jwt`), a trusted gateway says so in `X-Scopes` (`trustedHeader`). In mode `none` no
+/// caller has it, and this is always 403.
 #[utoipa::path(
     get,
     path = "/sessions",
@@ -223,7 +239,7 @@ pub(super) async fn participants(
         ),
         (
             status = 403,
-            description = "The token lacks the scope: code `forbidden`",
+            description = "The caller lacks the scope: code `forbidden`",
             body = Problem,
             content_type = "application/problem+json",
         ),

@@ -494,9 +494,32 @@ fn contract_5_a_mode_has_what_it_needs() {
         ("trustedHeader", vec![secret], false),
         ("trustedHeader", vec![gateway], true),
         ("none", vec![secret, url, gateway], true),
+        ("jwt,trustedHeader", vec![secret, gateway], true),
+        ("trustedHeader, jwt", vec![url, gateway], true),
+        ("jwt,jwt", vec![secret], true),
+        ("jwt,trustedHeader", vec![secret], false),
+        ("jwt,trustedHeader", vec![gateway], false),
+        ("jwt,trustedHeader", vec![secret, url, gateway], false),
+        ("jwt,none", vec![secret], false),
+        ("jwt,password", vec![secret], false),
     ] {
         let given = [vec![("http.auth.mode", mode)], values].concat();
         assert_eq!(with_flags(&given).is_ok(), right, "{given:?}");
+    }
+}
+
+#[test]
+fn contract_5_modes_are_named_in_any_order_and_shown_in_one() {
+    for modes in ["jwt,trustedHeader", "trustedHeader,jwt"] {
+        let effective = with_flags(&[
+            ("http.auth.mode", modes),
+            ("http.auth.jwtSecret", "s"),
+            ("http.auth.gatewaySecret", "s"),
+        ])
+        .expect("both have what they need");
+        let mode = effective.settings.http.auth.mode;
+        assert_eq!(mode, AuthMode::JwtOrTrustedHeader);
+        assert_eq!(value(&effective, "http.auth.mode").0, "jwt,trustedHeader");
     }
 }
 
