@@ -145,6 +145,15 @@ impl Authenticator {
         Ok(Self { mode })
     }
 
+    /// How many keys `http.auth.jwksUrl` publishes that can check a signature, or why they cannot be
+    /// fetched; `None`: no key is fetched.
+    pub async fn published_keys(&self) -> Option<Result<usize, String>> {
+        let (Mode::Token(tokens) | Mode::GatewayOrToken(_, tokens)) = &self.mode else {
+            return None;
+        };
+        Some(tokens.provider()?.try_once().await)
+    }
+
     /// Whether `?userId=` is a parameter (mode `none` only).
     pub fn takes_user_id(&self) -> bool {
         matches!(self.mode, Mode::Word)

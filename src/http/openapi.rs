@@ -50,7 +50,7 @@ pub(super) enum Refusals {
         title = "session-worker",
         description = "Read-only views of live conversation sessions. Commands go to Kafka, not \
                        here. Every error is an RFC 9457 problem with a stable `code`; any method \
-                       but GET and HEAD is answered 405.",
+                       but GET and HEAD is answered 405. An empty parameter value counts as absent.",
         license(name = "MIT OR Apache-2.0"),
     ),
     paths(

@@ -4,9 +4,9 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use serde::Deserialize;
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::{IntoParams, ToSchema};
@@ -154,8 +154,8 @@ impl Value<'_> {
     }
 }
 
-/// `status` in queries and answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// `status` in queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     /// It has not started.
@@ -273,9 +273,10 @@ pub(super) struct HistoryQuery {
     /// `nextCursor` of the page before, with the same filters.
     pub(super) cursor: Option<String>,
     /// Sessions of this status only.
+    #[param(inline)]
     pub(super) status: Option<Status>,
     /// Sessions of exactly this language only.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
+    #[param(value_type = Option<String>, pattern = "^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
     /// First joined at this instant or later.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
@@ -287,7 +288,7 @@ pub(super) struct HistoryQuery {
     #[param(
         value_type = Option<String>,
         max_length = 128,
-        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$",
+        pattern = r"^([^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*)?$",
     )]
     pub(super) user_id: Option<NamedUser>,
 }
@@ -303,9 +304,10 @@ pub(super) struct ListQuery {
     /// `nextCursor` of the page before, with the same filters.
     pub(super) cursor: Option<String>,
     /// Sessions of this status only.
+    #[param(inline)]
     pub(super) status: Option<Status>,
     /// Sessions of exactly this language only.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
+    #[param(value_type = Option<String>, pattern = "^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
     /// Sessions with so many free seats or more only; one that is over has none.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 6)]
@@ -319,6 +321,7 @@ pub(super) struct ListQuery {
 pub(super) struct ReadinessQuery {
     /// What it is asked for: absent, for all work; `reads`, for the reads alone.
     #[serde(rename = "for")]
+    #[param(inline)]
     pub(super) purpose: Option<Purpose>,
 }
 

@@ -146,6 +146,12 @@ impl Provider {
         })
     }
 
+    /// Fetches the set once, for whoever wants to know whether that works: how many keys it has.
+    pub(super) async fn try_once(&self) -> Result<usize, String> {
+        let fetched = self.ask().await.map_err(|error| error.to_string())?;
+        Ok(fetched.set.count())
+    }
+
     /// The key of a token with this `kid` and `alg`.
     pub(super) async fn key(
         self: &Arc<Self>,

@@ -84,7 +84,7 @@ impl Tokens {
         })
     }
 
-    #[cfg(test)]
+    /// Where keys come from, if they are published.
     pub(super) fn provider(&self) -> Option<&Provider> {
         match &self.keys {
             Keys::Secret(_) => None,
