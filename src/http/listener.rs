@@ -122,7 +122,7 @@ impl Listener {
         }
         drop(self.listener);
         places.close_idle();
-        // Whoever has not finished by then is cut off.
+        // Answers that have not finished by then are cut off.
         let _ = tokio::time::timeout(FINISH_WITHIN, graceful.shutdown()).await;
         places.close_all();
     }
@@ -160,10 +160,9 @@ impl Listener {
 /// Serves a connection until it ends or another one takes its place.
 async fn kept(connection: impl Future<Output = Result<(), hyper::Error>>, place: Arc<Place>) {
     let outlived = async {
-        if place.is_reserved() {
-            tokio::time::sleep(RESERVED_WITHIN).await;
-        } else {
-            std::future::pending().await
+        match place.is_reserved() {
+            true => tokio::time::sleep(RESERVED_WITHIN).await,
+            false => std::future::pending().await,
         }
     };
     tokio::select! {

@@ -260,7 +260,7 @@ mod tests {
         later.asks();
         assert!(!earlier.becomes_reader());
         reader.idles();
-        assert!(!earlier.becomes_reader(), "a lost place is nobody's");
+        assert!(!earlier.becomes_reader(), "a lost place is lost");
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,8 +18,8 @@ use crate::telemetry::names;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Callers that wait for a fetch at once: fewer than there are connections, because a token that
-/// nobody has signed is enough to wait.
+/// Callers that wait for a fetch at once: fewer than there are connections, because a caller can wait
+/// with a token that is not signed at all.
 const WAITING: usize = 256;
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 256 << 10;
@@ -146,7 +146,7 @@ impl Provider {
         })
     }
 
-    /// Fetches the set once, for whoever wants to know whether that works: how many keys it has.
+    /// Fetches the set once, to see whether that works: how many keys it has.
     pub(super) async fn try_once(&self) -> Result<usize, String> {
         let fetched = self.ask().await.map_err(|error| error.to_string())?;
         Ok(fetched.set.count())
