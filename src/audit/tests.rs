@@ -243,6 +243,7 @@ fn a_lane_and_its_outbox_agree() {
             timestamp: -1,
             crc: 0,
         }),
+        ..LanePosition::unread()
     };
     let of = |position: LanePosition, outbox: &[i64]| {
         names(&of_lane(

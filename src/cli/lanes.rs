@@ -15,7 +15,7 @@ use crate::kafka;
 use crate::record::TopicPartition;
 use crate::settings::{Effective, Settings};
 use crate::store::mongo::inspect::LaneFound;
-use crate::store::{Commit, Error, LanePosition, LaneStore, Store};
+use crate::store::{Commit, Error, LanePosition, LaneStore, Note, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LanesCommand {
@@ -275,15 +275,10 @@ async fn move_to<S: Store>(
         next,
         // What was read last says nothing about what comes next any more.
         last: None,
-        clock: position.clock,
-        acked: position.acked,
-        ledger: Vec::new(),
-        forwards: Vec::new(),
-        users: Vec::new(),
-        sessions: Vec::new(),
-        outbox: std::sync::Arc::new([]),
+        ..Commit::at(&position)
     };
     owned.commit(&commit).await?;
+    owned.note(Note::Revised).await?;
     Ok(position)
 }
 
@@ -315,12 +310,8 @@ mod tests {
         let line = |next: Option<i64>, bounds| Line {
             lane: "a/0".to_owned(),
             position: Some(LanePosition {
-                epoch: 1,
-                batch: 1,
                 next,
-                acked: 1,
-                clock: crate::domain::Timestamp(0),
-                last: None,
+                ..LanePosition::unread()
             }),
             outbox: BTreeSet::new(),
             bounds,
@@ -349,14 +340,7 @@ mod tests {
             .expect("the store is up");
         let stale = Commit {
             next: Some(1),
-            last: None,
-            clock: before.clock,
-            acked: 0,
-            ledger: Vec::new(),
-            forwards: Vec::new(),
-            users: Vec::new(),
-            sessions: Vec::new(),
-            outbox: std::sync::Arc::new([]),
+            ..Commit::at(&before)
         };
         assert!(matches!(owner.commit(&stale).await, Err(Error::Fenced)));
         let (_, position) = store.fence(&lane, None).await.expect("the store is up");

@@ -22,6 +22,7 @@ mod tests;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -229,9 +230,17 @@ fn wait_for(command: impl AsyncFnOnce() -> Result<Done, Failure>) -> Result<Done
     telemetry::start_logging(LogFormat::Text, Destination::Stderr, "error");
     let runtime = runtime()?;
     let done = runtime.block_on(command());
-    // A client's threads may still wait for a peer that is not there.
-    runtime.shutdown_background();
+    end_threads(runtime);
     done
+}
+
+/// How long threads that still wait for a peer may hold up the end of the process.
+const THREADS_END: Duration = Duration::from_millis(500);
+
+/// Ends the runtime and waits for its threads: OpenSSL frees what it keeps of each thread at the
+/// thread's end, and what it keeps of all at the process's, and the two must not meet.
+fn end_threads(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(THREADS_END);
 }
 
 /// The runtime that commands work on.
@@ -269,7 +278,7 @@ fn connect_failure(error: ConnectError) -> Failure {
 
 fn store_failure(error: Error) -> Failure {
     let remedy = match &error {
-        Error::Unavailable { .. } | Error::Conflict { .. } | Error::Fenced => "try again",
+        Error::Unavailable { .. } | Error::Conflict(_) | Error::Fenced => "try again",
         Error::Unknown { .. } => "look with `session-worker lanes show` before trying again",
         Error::Refused { .. } => "see MongoDB's log",
     };

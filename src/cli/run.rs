@@ -29,7 +29,7 @@ pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Fail
         crate::app::run(effective.settings, metrics).await
     });
     // What still blocks was given its time by the drain.
-    runtime.shutdown_background();
+    super::end_threads(runtime);
     match ended {
         Ok(()) => Ok(Done::Ok),
         Err(error) => Err(failure(error)),

@@ -121,6 +121,7 @@ pub(super) fn failure(error: SetupError) -> Failure {
         SetupError::Change { .. } => {
             "see the brokers' log, and run it again: what is done stays done"
         }
+        SetupError::Unusable { obstacle, .. } => obstacle.cure(),
         SetupError::Unavailable { .. } => "start the brokers or set kafka.brokers, and try again",
     };
     Failure::operation(error, remedy)

@@ -152,7 +152,7 @@ pub(super) async fn read<T>(reading: impl Future<Output = Result<T, Error>>) -> 
             tracing::warn!(error = %error, "MongoDB refuses to read a view");
             Problem::unavailable()
         }
-        Error::Conflict { .. } | Error::Fenced | Error::Unknown { .. } => {
+        Error::Conflict(_) | Error::Fenced | Error::Unknown { .. } => {
             tracing::error!(error = %error, "a view cannot be read");
             Problem::internal()
         }

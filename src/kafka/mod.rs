@@ -7,18 +7,23 @@ mod health;
 mod offsets;
 mod partitioner;
 mod producer;
+mod reach;
 mod scan;
+mod security;
 mod sender;
 mod settings;
 mod tail;
 pub mod topics;
+mod words;
 
 pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
 pub use self::health::Health;
 pub use self::offsets::bounds;
 pub use self::partitioner::partition_of;
 pub use self::producer::{KafkaPublisher, Producer, record_bytes};
+pub use self::reach::Obstacle;
 pub use self::scan::{Scan, Span, spans};
+pub use self::security::{SecurityFault, security_fault};
 pub use self::sender::{Sender, Unsent};
 pub use self::settings::{Settings, SetupError};
 pub use self::tail::Tail;
@@ -41,52 +46,77 @@ pub struct Limit {
 /// What went wrong at the broker or on the way to it. A fault of Kafka is waited out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The broker or the way to it fails; try again later.
+    /// The broker or the way to it fails; try again later. Covers a missing permission, too: an
+    /// operator can grant it.
     #[error("kafka is unavailable: {reason}")]
     Unavailable {
+        /// What the client said, and for a missing permission what to grant.
+        reason: String,
+    },
+    /// The bytes at `offset` are no records: a batch is damaged on the broker's disk. Seek there to try
+    /// again, or beyond it to give them up.
+    #[error("the log is damaged at offset {offset}: {reason}")]
+    Damaged {
+        /// The offset to read next when the damage was met; the damage begins there or behind it.
+        offset: i64,
         /// What the client said.
         reason: String,
     },
+    /// The position is not in the log. A seek into the log helps.
+    #[error("the position is outside the log, which holds {low} to {high}")]
+    OutOfRange {
+        /// The first offset in the log.
+        low: i64,
+        /// The offset after its last.
+        high: i64,
+    },
     /// A record was not acknowledged, or the producer died: wait for [`Publisher::recovered`], then
-    /// send again everything from the lowest unacknowledged record.
+    /// send again everything of that topic from the lowest unacknowledged batch.
     #[error("delivery failed: {reason}")]
     Delivery {
         /// What the client said.
         reason: String,
     },
+    /// The broker refuses a record of this very lane for good (its permission, its policy, its
+    /// partition): [`Publisher::recovered`] resolves after a pause that grows. Other lanes go on.
+    #[error("the broker refuses a record of this lane: {reason}")]
+    Refused {
+        /// What the client said, and what to do.
+        reason: String,
+    },
     /// The partition was taken away.
     #[error("the partition was revoked")]
     Revoked,
-    /// The position is not in the log: older than its first record or beyond its end. Stands until
-    /// the partition is assigned anew: neither waiting nor seeking helps. Who starts
-    /// [`Start::Held`], looks at [`Log::bounds`] and then seeks, never meets it at the start.
-    #[error("the position is outside the log")]
-    OutOfRange,
 }
 
 /// One input partition, read by one lane.
 pub trait Log: Send + 'static {
-    /// Waits for at least one record and takes what is there, within `limit`. Cancel-safe: a record
-    /// is either returned or still to come.
+    /// Waits for at least one record and takes what is there, within `limit`. No record: a fetch has
+    /// worked and found the end of the log. Cancel-safe: a record is either returned or still to come.
+    ///
+    /// After an error the log may have stepped over records: the caller seeks to its position before it
+    /// reads on.
     ///
     /// # Errors
-    /// [`Error::Revoked`] once the partition is gone; [`Error::Unavailable`] for a fault to wait out.
+    /// [`Error::Revoked`] once the partition is gone; [`Error::OutOfRange`], [`Error::Damaged`];
+    /// [`Error::Unavailable`] for a fault to wait out.
     fn records(&mut self, limit: Limit) -> impl Future<Output = Result<Vec<Record>, Error>> + Send;
 
-    /// Continues reading at `offset`; `None` is the earliest record.
+    /// Continues reading at `offset`, whatever was met before; `None` is the earliest record.
     ///
     /// # Errors
-    /// As [`Log::records`].
+    /// [`Error::Revoked`] or [`Error::Unavailable`].
     fn seek(&mut self, offset: Option<i64>) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The first offset in the log and the one after its last.
     ///
     /// # Errors
-    /// As [`Log::records`].
+    /// [`Error::Revoked`] or [`Error::Unavailable`].
     fn bounds(&mut self) -> impl Future<Output = Result<(i64, i64), Error>> + Send;
 
-    /// The offset after the log's last record, as last heard of; asks nobody.
-    fn high_watermark(&self) -> Option<i64>;
+    /// How many records wait at and behind `next` (`None`: from the earliest), as last heard of: 0 once
+    /// the end was read, though transaction markers may stand behind `next`. Asks no broker.
+    fn lag(&self, next: Option<i64>) -> Option<i64>;
 
     /// Reports the position for lag tools. Never decides anything; failures are only counted.
     fn report(&mut self, next: i64);
@@ -95,19 +125,21 @@ pub trait Log: Send + 'static {
 /// Resolves when every record of one `send` is acknowledged by all in-sync replicas.
 pub type Receipt = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// One lane's way to the output.
+/// One lane's way to the output. Topics are independent: what happens to one delays no other.
 pub trait Publisher: Send + Sync + 'static {
-    /// Hands `records` over, in order and behind everything handed over before by this caller.
+    /// Hands over those of `records` that go to `topic`, in order and behind everything handed over for
+    /// that topic before by this caller.
     ///
     /// # Errors
-    /// [`Error::Delivery`]: the producer is being rebuilt, nothing of this call counts as sent.
+    /// [`Error::Delivery`] or [`Error::Refused`]: nothing of this call counts as sent.
     fn send(
         &self,
+        topic: &str,
         records: Arc<[OutRecord]>,
     ) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
-    /// Resolves when a new producer is up after a failed delivery.
-    fn recovered(&self) -> impl Future<Output = ()> + Send;
+    /// Resolves when records of `topic` can be sent again after a failed delivery. Cancel-safe.
+    fn recovered(&self, topic: &str) -> impl Future<Output = ()> + Send;
 
     /// The largest record that `topic` takes, as [`record_bytes`] counts.
     fn max_record_bytes(&self, topic: &str) -> usize;

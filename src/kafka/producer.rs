@@ -9,7 +9,6 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -313,11 +312,12 @@ impl KafkaPublisher {
         Err(Error::Delivery { reason })
     }
 
-    async fn hand_over(&self, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
+    async fn hand_over(&self, topic: &str, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
         let generation = self.generation()?;
         self.refuse_too_large(&records)?;
-        let (tracker, acknowledged) = Tracker::new(records.len());
-        for record in records.iter() {
+        let of_topic = || records.iter().filter(|record| &*record.topic == topic);
+        let (tracker, acknowledged) = Tracker::new(of_topic().count());
+        for record in of_topic() {
             while let Err(error) = enqueue(&generation, record, &tracker) {
                 match error.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::QueueFull) if !generation.has_failed() => {
@@ -382,18 +382,15 @@ pub(super) fn headers_of(record: &OutRecord) -> Option<OwnedHeaders> {
 impl Publisher for KafkaPublisher {
     /// Not cancel-safe: dropped while the client's queue is full, some of the records are sent; they
     /// are sent again with the rest from the outbox.
-    fn send(
-        &self,
-        records: Arc<[OutRecord]>,
-    ) -> impl Future<Output = Result<Receipt, Error>> + Send {
-        self.hand_over(records)
+    async fn send(&self, topic: &str, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
+        self.hand_over(topic, records).await
     }
 
     fn max_record_bytes(&self, topic: &str) -> usize {
         Self::max_record_bytes(self, topic)
     }
 
-    async fn recovered(&self) {
+    async fn recovered(&self, _topic: &str) {
         if self.refused.load(Ordering::Relaxed) {
             tokio::time::sleep(SIZES_PAUSE).await;
             self.shared.refresh_sizes().await;

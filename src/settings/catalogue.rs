@@ -379,7 +379,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "lane.batchRecords",
         "number",
-        "Input records a transaction takes at most; 1 is a transaction a command.",
+        "Input records that a transaction takes at most; 1 is one transaction per command.",
         |s, raw| count(raw, 10_000).map(|v| s.lane.batch_records = v),
         |s| s.lane.batch_records.to_string(),
     ),
@@ -423,6 +423,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Sessions a lane keeps in memory.",
         |s, raw| count(raw, 1_000_000).map(|v| s.lane.cache_sessions = v),
         |s| s.lane.cache_sessions.to_string(),
+    ),
+    setting(
+        "lane.cacheBytes",
+        "size",
+        "Bytes of sessions that a lane keeps in memory, estimated.",
+        |s, raw| raw.size(64 << 10..=4 << 30).map(|v| s.lane.cache_bytes = v),
+        |s| show_size(s.lane.cache_bytes),
     ),
     setting(
         "log.format",

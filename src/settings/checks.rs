@@ -3,12 +3,22 @@
 
 use super::fault::{Fault, Problem, Source};
 use super::{AuthMode, Effective};
+use crate::kafka::{SecurityFault, security_fault};
 
 /// Checks the settings as a whole.
 pub(super) fn whole(effective: &Effective, faults: &mut Vec<Fault>) {
     auth(effective, faults);
     listeners(effective, faults);
     topics(effective, faults);
+    kafka(effective, faults);
+}
+
+fn kafka(effective: &Effective, faults: &mut Vec<Fault>) {
+    let properties = &effective.settings.kafka.properties.0;
+    if let Some(SecurityFault { key, what, cure }) = security_fault(properties) {
+        let key = format!("kafka.properties.{key}");
+        report(effective, faults, &[&key], &key, Problem::new(what, cure));
+    }
 }
 
 fn report(

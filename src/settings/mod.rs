@@ -200,8 +200,10 @@ pub struct Lane {
     pub timers_per_batch: usize,
     /// `lane.unacknowledgedBatches`: batches handed to the producer and not yet acknowledged.
     pub unacknowledged_batches: usize,
-    /// `lane.cacheSessions`: sessions kept in memory a lane.
+    /// `lane.cacheSessions`: sessions kept in memory per lane.
     pub cache_sessions: usize,
+    /// `lane.cacheBytes`: bytes of sessions kept in memory per lane, estimated.
+    pub cache_bytes: usize,
 }
 
 /// What the log looks like; which lines it has is `RUST_LOG`'s matter.
@@ -259,6 +261,7 @@ impl Default for Settings {
                 timers_per_batch: 500,
                 unacknowledged_batches: 4,
                 cache_sessions: 10_000,
+                cache_bytes: 32 * MIB,
             },
             log: Log {
                 format: LogFormat::Auto,

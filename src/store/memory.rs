@@ -1,12 +1,13 @@
 //! The store in memory: the same promises as MongoDB without the database, deterministic, for the
 //! simulation and for tests. It knows no time but the clocks of commits, and never is unavailable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Ask, Commit, Error, Forward, ForwardEntry, Found, LanePosition, LaneStore, LedgerEntry, Loaded,
-    OutboxBatch, Store, StoredSession, StoredUser, UserWrite,
+    Ask, Commit, Conflict, Deadlines, Error, Evidence, Forward, ForwardEntry, Found, IntakeStop,
+    LanePosition, LaneStore, LedgerEntry, Loaded, Note, OutboxBatch, Store, StoredSession,
+    StoredUser, Unreadable, UserWrite,
 };
 use crate::domain::{InviteCode, MessageId, SessionId, SessionStatus, Timestamp, UserId};
 use crate::record::{Origin, OutRecord, TopicPartition};
@@ -17,13 +18,51 @@ pub struct MemoryStore {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// A document, to be made unreadable (see [`MemoryStore::spoil`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Document {
+    /// A session with its participants; its home stays readable.
+    Session(SessionId),
+    /// The home of a session, and with it all of the session.
+    Home(SessionId),
+    /// The deadline of a session that has not ended; the session itself stays readable.
+    Deadline(SessionId),
+    /// A user's limits.
+    User(UserId),
+    /// A judged message.
+    Ledger(MessageId),
+    /// The evidence that the record of an origin was sent to a home.
+    Forward(Origin, i32),
+}
+
+impl Document {
+    fn unreadable(&self) -> Unreadable {
+        let (collection, id, field) = match self {
+            Self::Session(id) => ("sessions", id.to_string(), "status"),
+            Self::Home(id) => ("sessions", id.to_string(), "home"),
+            Self::Deadline(id) => ("sessions", id.to_string(), "nextDeadline"),
+            Self::User(id) => ("users", id.to_string(), "used"),
+            Self::Ledger(MessageId::Command(id)) => ("ledger", format!("command:{id}"), "result"),
+            Self::Ledger(MessageId::Match(id)) => ("ledger", format!("match:{id}"), "result"),
+            Self::Forward(origin, home) => ("forwards", format!("{origin}>{home}"), "fingerprint"),
+        };
+        Unreadable {
+            document: format!("{collection}/{id}"),
+            reason: format!("{field}: spoiled"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Inner {
+    spoiled: BTreeSet<Document>,
     sessions: BTreeMap<SessionId, Arc<StoredSession>>,
     invite_codes: BTreeMap<InviteCode, SessionId>,
     users: BTreeMap<UserId, StoredUser>,
     ledger: BTreeMap<MessageId, LedgerEntry>,
     forwards: BTreeMap<(Origin, i32), ForwardEntry>,
+    settled: BTreeSet<(Origin, i32)>,
+    stops: BTreeMap<TopicPartition, IntakeStop>,
     lanes: BTreeMap<TopicPartition, LanePosition>,
     outbox: BTreeMap<(TopicPartition, i64), Arc<[OutRecord]>>,
 }
@@ -79,6 +118,21 @@ impl MemoryStore {
         self.outbox(lane).len()
     }
 
+    /// The stopped intakes.
+    pub fn stops(&self) -> BTreeMap<TopicPartition, IntakeStop> {
+        lock(&self.inner).stops.clone()
+    }
+
+    /// Makes `document` unreadable until it is repaired, or written again as a whole.
+    pub fn spoil(&self, document: Document) {
+        lock(&self.inner).spoiled.insert(document);
+    }
+
+    /// Makes `document` readable again, as it was.
+    pub fn repair(&self, document: &Document) {
+        lock(&self.inner).spoiled.remove(document);
+    }
+
     /// Deletes what may be forgotten at `now` and returns how many entries went.
     pub fn forget(&self, now: Timestamp) -> usize {
         let mut inner = lock(&self.inner);
@@ -98,14 +152,10 @@ impl Store for MemoryStore {
         home: Option<i32>,
     ) -> Result<(Self::Lane, LanePosition), Error> {
         let mut inner = lock(&self.inner);
-        let position = inner.lanes.entry(lane.clone()).or_insert(LanePosition {
-            epoch: 0,
-            batch: 0,
-            next: None,
-            acked: 0,
-            clock: Timestamp(0),
-            last: None,
-        });
+        let position = inner
+            .lanes
+            .entry(lane.clone())
+            .or_insert(LanePosition::unread());
         position.epoch += 1;
         let position = *position;
         let handle = MemoryLane {
@@ -116,6 +166,15 @@ impl Store for MemoryStore {
             batch: position.batch,
         };
         Ok((handle, position))
+    }
+
+    async fn revisions(
+        &self,
+        lanes: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, i64>, Error> {
+        let inner = lock(&self.inner);
+        let stored = |lane: &TopicPartition| Some((lane.clone(), inner.lanes.get(lane)?.revision));
+        Ok(lanes.iter().filter_map(stored).collect())
     }
 }
 
@@ -133,12 +192,14 @@ impl LaneStore for MemoryLane {
                 .get(id)
                 .filter(|entry| !is_forgotten(entry, clock))
             {
-                loaded.ledger.insert(id.clone(), entry.clone());
+                let read = inner.read(Document::Ledger(id.clone()), || entry.clone());
+                loaded.ledger.insert(id.clone(), read);
             }
         }
         for id in &ask.users {
             if let Some(user) = inner.users.get(id) {
-                loaded.users.insert(id.clone(), user.clone());
+                let read = inner.read(Document::User(id.clone()), || user.clone());
+                loaded.users.insert(id.clone(), read);
             }
         }
         let mut sought: Vec<&SessionId> = ask.sessions.iter().collect();
@@ -150,17 +211,13 @@ impl LaneStore for MemoryLane {
         }
         for id in sought {
             if let Some(stored) = inner.sessions.get(id) {
-                let found = if self.home == Some(stored.home) {
-                    Found::Here(Arc::clone(stored))
-                } else {
-                    Found::Elsewhere { home: stored.home }
-                };
+                let found = inner.found(stored, self.home);
                 loaded.sessions.insert(id.clone(), found);
             }
         }
         for forward in &ask.forwards {
-            if inner.knows(forward) {
-                loaded.forwards.insert(forward.clone());
+            if let Some(evidence) = inner.evidence_of(forward) {
+                loaded.forwards.insert(forward.clone(), evidence);
             }
         }
         Ok(loaded)
@@ -177,24 +234,90 @@ impl LaneStore for MemoryLane {
         Ok(lock(&self.inner).outbox_after(&self.lane, acked))
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SessionId, Timestamp)>, Error> {
+    async fn deadlines(&self) -> Result<Deadlines, Error> {
         let Some(home) = self.home else {
-            return Ok(Vec::new());
+            return Ok(Deadlines::default());
         };
-        Ok(lock(&self.inner)
-            .sessions
-            .values()
-            .filter(|stored| stored.home == home && stored.session.status != SessionStatus::Ended)
-            .filter_map(|stored| Some((stored.session.id.clone(), stored.session.next_deadline()?)))
-            .collect())
+        let inner = lock(&self.inner);
+        let live = inner.sessions.values().filter(|stored| {
+            let is_located = !inner
+                .spoiled
+                .contains(&Document::Home(stored.session.id.clone()));
+            is_located && stored.home == home && stored.session.status != SessionStatus::Ended
+        });
+        let mut deadlines = Deadlines::default();
+        for StoredSession { session, .. } in live.map(|stored| &**stored) {
+            let Some(at) = session.next_deadline() else {
+                continue;
+            };
+            match inner.read(Document::Deadline(session.id.clone()), || at) {
+                Ok(at) => deadlines.sessions.push((session.id.clone(), at)),
+                Err(unreadable) => deadlines.unreadable.push(unreadable),
+            }
+        }
+        Ok(deadlines)
+    }
+
+    async fn note(&self, note: Note) -> Result<(), Error> {
+        let mut inner = lock(&self.inner);
+        let position = inner.lanes.get_mut(&self.lane);
+        let Some(position) = position.filter(|position| position.epoch == self.epoch) else {
+            return Err(Error::Fenced);
+        };
+        match note {
+            Note::Reading => position.deaths += 1,
+            Note::Sound => position.deaths = 0,
+            Note::Intake(Some(stop)) => {
+                inner.stops.insert(self.lane.clone(), stop);
+            }
+            Note::Intake(None) => {
+                inner.stops.remove(&self.lane);
+            }
+            Note::Revised => {
+                position.revision += 1;
+                position.deaths = 0;
+                inner.stops.remove(&self.lane);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Inner {
-    fn knows(&self, forward: &Forward) -> bool {
-        self.forwards
-            .get(&(forward.origin.clone(), forward.home))
-            .is_some_and(|entry| entry.forward.fingerprint == forward.fingerprint)
+    fn read<T>(&self, document: Document, value: impl FnOnce() -> T) -> Result<T, Unreadable> {
+        if self.spoiled.contains(&document) {
+            return Err(document.unreadable());
+        }
+        Ok(value())
+    }
+
+    fn found(&self, stored: &Arc<StoredSession>, home: Option<i32>) -> Found {
+        let id = &stored.session.id;
+        let located = self.read(Document::Home(id.clone()), || stored.home);
+        let found = located.and_then(|at| {
+            if home != Some(at) {
+                return Ok(Found::Elsewhere { home: at });
+            }
+            self.read(Document::Session(id.clone()), || {
+                Found::Here(Arc::clone(stored))
+            })
+        });
+        found.unwrap_or_else(Found::Unreadable)
+    }
+
+    fn evidence_of(&self, forward: &Forward) -> Option<Result<Evidence, Unreadable>> {
+        let key = (forward.origin.clone(), forward.home);
+        let entry = self.forwards.get(&key)?;
+        let document = Document::Forward(key.0.clone(), key.1);
+        if self.spoiled.contains(&document) {
+            return Some(Err(document.unreadable()));
+        }
+        let is_settled = self.settled.contains(&key);
+        (entry.forward.fingerprint == forward.fingerprint).then_some(Ok(if is_settled {
+            Evidence::Settled
+        } else {
+            Evidence::Sent
+        }))
     }
 
     fn outbox_after(&self, lane: &TopicPartition, acked: i64) -> Vec<OutboxBatch> {
@@ -218,18 +341,19 @@ impl Inner {
     ) -> Result<i64, Error> {
         commit.assert_consistent();
         let owned = |position: &&LanePosition| position.epoch == epoch && position.batch == batch;
-        if self.lanes.get(lane).filter(owned).is_none() {
+        let Some(before) = self.lanes.get(lane).copied().filter(|p| owned(&p)) else {
             return Err(Error::Fenced);
-        }
+        };
         self.compare(commit)?;
         let batch = batch + 1;
         let position = LanePosition {
-            epoch,
             batch,
             next: commit.next,
             acked: commit.acked,
             clock: commit.clock,
             last: commit.last,
+            deaths: 0,
+            ..before
         };
         self.lanes.insert(lane.clone(), position);
         for user in &commit.users {
@@ -248,8 +372,14 @@ impl Inner {
         }
         for entry in &commit.forwards {
             let key = (entry.forward.origin.clone(), entry.forward.home);
+            self.settled.remove(&key);
+            self.spoiled
+                .remove(&Document::Forward(key.0.clone(), key.1));
             self.forwards.insert(key, entry.clone());
         }
+        let settled = commit.settled.iter();
+        self.settled
+            .extend(settled.map(|forward| (forward.origin.clone(), forward.home)));
         if !commit.outbox.is_empty() {
             self.outbox
                 .insert((lane.clone(), batch), Arc::clone(&commit.outbox));
@@ -265,7 +395,7 @@ impl Inner {
             if let UserWrite::Replace { expected, limits } = user {
                 let stored = self.users.get(&limits.user_id).map(|user| user.version);
                 if stored != *expected {
-                    return Err(conflict("a user's version"));
+                    return Err(Error::Conflict(Conflict::User));
                 }
             }
         }
@@ -273,7 +403,7 @@ impl Inner {
             let session = &write.after.session;
             let stored = self.sessions.get(&session.id).map(|stored| stored.version);
             if stored != write.before.as_ref().map(|before| before.version) {
-                return Err(conflict("a session's version"));
+                return Err(Error::Conflict(Conflict::Session));
             }
             if let Some(code) = &session.invite_code
                 && self
@@ -281,7 +411,7 @@ impl Inner {
                     .get(code)
                     .is_some_and(|holder| *holder != session.id)
             {
-                return Err(conflict("an invite code"));
+                return Err(Error::Conflict(Conflict::Session));
             }
         }
         for entry in &commit.ledger {
@@ -290,7 +420,7 @@ impl Inner {
                 .get(&entry.id)
                 .is_some_and(|known| !is_forgotten(known, commit.clock))
             {
-                return Err(conflict("a ledger id"));
+                return Err(Error::Conflict(Conflict::Ledger));
             }
         }
         Ok(())
@@ -304,6 +434,7 @@ impl Inner {
                     limits: limits.clone(),
                     version,
                 };
+                self.spoiled.remove(&Document::User(limits.user_id.clone()));
                 self.users.insert(limits.user_id.clone(), user);
             }
             UserWrite::Release { user_id, sessions } => {
@@ -318,12 +449,6 @@ impl Inner {
 
 fn is_forgotten(entry: &LedgerEntry, now: Timestamp) -> bool {
     entry.forget_at.is_some_and(|forget_at| forget_at <= now)
-}
-
-fn conflict(reason: &str) -> Error {
-    Error::Conflict {
-        reason: reason.to_owned(),
-    }
 }
 
 /// No method panics between two changes, so what a poisoned lock guards is whole.

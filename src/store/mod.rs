@@ -67,7 +67,26 @@ pub struct ForwardEntry {
     pub forget_at: Timestamp,
 }
 
-/// The last input record that a batch consumed: how a topic that was made again is noticed.
+/// What the evidence of a forward says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The record was sent, and its home has not judged it yet.
+    Sent,
+    /// Its home has judged it: a further copy is a repeat after a crash.
+    Settled,
+}
+
+/// A document that exists and is not as the worker writes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the document {document} cannot be read: {reason}")]
+pub struct Unreadable {
+    /// Its collection and `_id`: `participants/<id>`.
+    pub document: String,
+    /// Why, without payload.
+    pub reason: String,
+}
+
+/// The last input record that a batch consumed: how a recreated topic is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastRecord {
     /// Its offset.
@@ -93,6 +112,86 @@ pub struct LanePosition {
     pub clock: Timestamp,
     /// The last record consumed.
     pub last: Option<LastRecord>,
+    /// How often an operator has changed the lane (`lanes seek`, `lanes resume`).
+    pub revision: i64,
+    /// How many owners in a row ended without progress while there was something to read
+    /// (see [`Note::Reading`]).
+    pub deaths: i32,
+}
+
+impl LanePosition {
+    /// The position of a lane that was never owned.
+    pub fn unread() -> Self {
+        Self {
+            epoch: 0,
+            batch: 0,
+            next: None,
+            acked: 0,
+            clock: Timestamp(0),
+            last: None,
+            revision: 0,
+            deaths: 0,
+        }
+    }
+}
+
+/// Why a lane reads nothing although it could reach its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// The position lies outside the log: records were deleted before they were read.
+    PositionLost,
+    /// The last record consumed is not the one in the log: the topic was recreated.
+    Recreated,
+    /// The bytes at the position cannot be read as records.
+    Damaged,
+    /// Several owners in a row died while they read the partition.
+    Suspect,
+}
+
+impl StopReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [
+        Self::PositionLost,
+        Self::Recreated,
+        Self::Damaged,
+        Self::Suspect,
+    ];
+
+    /// The name in the lane's document, readiness, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PositionLost => "position_lost",
+            Self::Recreated => "recreated",
+            Self::Damaged => "damaged",
+            Self::Suspect => "suspect",
+        }
+    }
+}
+
+/// A stopped intake, as other processes see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntakeStop {
+    /// Why.
+    pub reason: StopReason,
+    /// The offset to read next when it stopped.
+    pub offset: i64,
+    /// Since when, by the database's clock.
+    pub since: Timestamp,
+}
+
+/// What a lane writes down about itself outside of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// There is something to read, and reading begins: an owner that ends without a further note or a
+    /// batch counts as a death.
+    Reading,
+    /// The lane has made progress without a batch, or ended in order: earlier deaths do not count.
+    Sound,
+    /// The intake stopped (`Some`) or runs (`None`).
+    Intake(Option<IntakeStop>),
+    /// An operator has changed the lane: its revision rises, its owner starts again, and neither earlier
+    /// deaths nor a stopped intake count.
+    Revised,
 }
 
 /// What a batch wants to know.
@@ -120,21 +219,33 @@ pub enum Found {
         /// That partition.
         home: i32,
     },
+    /// The session, or one of its participants, cannot be read.
+    Unreadable(Unreadable),
 }
 
-/// What the store knows; what is absent here does not exist.
+/// What the store knows; what is absent here does not exist. A document that cannot be read is
+/// [`Unreadable`] under its key and affects only who asks for that key.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// Judged messages.
-    pub ledger: HashMap<MessageId, LedgerEntry>,
+    pub ledger: HashMap<MessageId, Result<LedgerEntry, Unreadable>>,
     /// Users who have used anything.
-    pub users: HashMap<UserId, StoredUser>,
+    pub users: HashMap<UserId, Result<StoredUser, Unreadable>>,
     /// Sessions asked for by id or found by code.
     pub sessions: HashMap<SessionId, Found>,
     /// Which session a code opens.
     pub invite_codes: HashMap<InviteCode, SessionId>,
     /// The forwards that a lane really sent.
-    pub forwards: HashSet<Forward>,
+    pub forwards: HashMap<Forward, Result<Evidence, Unreadable>>,
+}
+
+/// The deadlines of a home's sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    /// The next deadline of every session that has not ended.
+    pub sessions: Vec<(SessionId, Timestamp)>,
+    /// Sessions whose deadline cannot be read.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A session to save.
@@ -189,6 +300,8 @@ pub struct Commit {
     pub ledger: Vec<LedgerEntry>,
     /// Evidence of forwards.
     pub forwards: Vec<ForwardEntry>,
+    /// Forwards to this lane that this batch judged.
+    pub settled: Vec<Forward>,
     /// Users, each at most once.
     pub users: Vec<UserWrite>,
     /// Sessions, each at most once.
@@ -198,6 +311,22 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// A commit that changes nothing but what stands in `position`.
+    pub fn at(position: &LanePosition) -> Self {
+        Self {
+            next: position.next,
+            last: position.last,
+            clock: position.clock,
+            acked: position.acked,
+            ledger: Vec::new(),
+            forwards: Vec::new(),
+            settled: Vec::new(),
+            users: Vec::new(),
+            sessions: Vec::new(),
+            outbox: Arc::new([]),
+        }
+    }
+
     /// Holds callers to what the types cannot say, on every store alike.
     pub(crate) fn assert_consistent(&self) {
         let mut sessions = HashSet::new();
@@ -232,39 +361,87 @@ impl Commit {
     }
 }
 
+/// What a commit collided with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Conflict {
+    /// A user's version, or a user who is new no more.
+    User,
+    /// A session's version, id or invite code, or a participant.
+    Session,
+    /// The id of a message that was judged meanwhile.
+    Ledger,
+    /// Another transaction holds one of the documents; which one is not known.
+    Contention,
+}
+
+impl Conflict {
+    /// The name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Ledger => "ledger",
+            Self::Contention => "contention",
+        }
+    }
+}
+
+/// What an operational error came from; its text carries no payload.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// What went wrong at the database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing was committed; another writer was in the way. Forget every decision and decide again.
-    #[error("conflict: {reason}")]
-    Conflict {
-        /// Which comparison or key, without payload.
-        reason: String,
-    },
+    #[error("conflict: {}", .0.as_str())]
+    Conflict(Conflict),
     /// Nothing was committed: the lane's document is not as this owner left it.
     #[error("the lane has another owner or position")]
     Fenced,
     /// The commit may or may not have happened: fence again and read the position.
-    #[error("the outcome of the commit is unknown: {reason}")]
+    #[error("the outcome of the commit is unknown: {source}")]
     Unknown {
         /// What the driver said.
-        reason: String,
+        source: Cause,
     },
     /// A fault of the database or the way to it; nothing was committed. Wait and try again.
-    #[error("the database is unavailable: {reason}")]
+    #[error("the database is unavailable: {source}")]
     Unavailable {
         /// What the driver said.
-        reason: String,
+        source: Cause,
     },
-    /// The server refused this very write; nothing was committed. Trying again cannot help.
-    #[error("the database refused: {reason}")]
+    /// The server refused this very content; nothing was committed. Trying again cannot help.
+    #[error("the database refused: {source}")]
     Refused {
         /// What the server said.
-        reason: String,
+        source: Cause,
     },
 }
 
-/// The database, for whoever becomes a lane's owner.
+impl Error {
+    /// A fault with these words.
+    pub fn unavailable(source: impl Into<Cause>) -> Self {
+        Self::Unavailable {
+            source: source.into(),
+        }
+    }
+
+    /// A refusal with these words.
+    pub fn refused(source: impl Into<Cause>) -> Self {
+        Self::Refused {
+            source: source.into(),
+        }
+    }
+
+    /// An unknown outcome with these words.
+    pub fn unknown(source: impl Into<Cause>) -> Self {
+        Self::Unknown {
+            source: source.into(),
+        }
+    }
+}
+
+/// The database, for the next owner of a lane.
 pub trait Store: Send + Sync + 'static {
     /// The handle that only the lane's owner has.
     type Lane: LaneStore;
@@ -280,14 +457,23 @@ pub trait Store: Send + Sync + 'static {
         lane: &TopicPartition,
         home: Option<i32>,
     ) -> impl Future<Output = Result<(Self::Lane, LanePosition), Error>> + Send;
-}
 
-/// One lane's view of the database, as long as nobody else fences the lane.
-pub trait LaneStore: Send + Sync + 'static {
-    /// Reads what a batch wants to know, majority-committed.
+    /// The revision of each of `lanes` that is stored, in one look-up (see [`LanePosition::revision`]).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] or [`Error::Refused`].
+    /// [`Error::Unavailable`].
+    fn revisions(
+        &self,
+        lanes: &[TopicPartition],
+    ) -> impl Future<Output = Result<HashMap<TopicPartition, i64>, Error>> + Send;
+}
+
+/// One lane's view of the database, as long as no other owner fences the lane.
+pub trait LaneStore: Send + Sync + 'static {
+    /// Reads what a batch wants to know, majority-committed. Never fails on a document's content.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
     fn load(&self, ask: &Ask) -> impl Future<Output = Result<Loaded, Error>> + Send;
 
     /// Commits a batch in one transaction with the lane's compare-and-set and returns its number.
@@ -299,12 +485,18 @@ pub trait LaneStore: Send + Sync + 'static {
     /// The batches after `acked`, in order: what a new owner publishes again.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`]; its source names a document that cannot be read.
     fn outbox(&self, acked: i64) -> impl Future<Output = Result<Vec<OutboxBatch>, Error>> + Send;
 
-    /// The next deadline of every session at home here that has not ended.
+    /// The deadlines of the sessions at home here. Never fails on a document's content.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    fn deadlines(&self) -> impl Future<Output = Result<Vec<(SessionId, Timestamp)>, Error>> + Send;
+    fn deadlines(&self) -> impl Future<Output = Result<Deadlines, Error>> + Send;
+
+    /// Writes `note` into the lane's document if this handle is still the owner.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] or [`Error::Unavailable`].
+    fn note(&self, note: Note) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -6,6 +6,7 @@
 
 mod cli;
 mod kafka;
+mod protected;
 mod services;
 mod store;
 mod worker;

@@ -1,17 +1,19 @@
 //! The database as the simulation has it: the memory store behind a door that refuses, delays, or does
 //! the work and then reports otherwise, on a seed's schedule.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use session_worker::clock::Clock;
-use session_worker::domain::{SessionId, Timestamp};
+use session_worker::domain::Timestamp;
 use session_worker::record::TopicPartition;
 use session_worker::store::memory::MemoryStore;
 use session_worker::store::{
-    Ask, Commit, Error, LanePosition, LaneStore, Loaded, OutboxBatch, Store,
+    Ask, Commit, Conflict, Deadlines, Error, LanePosition, LaneStore, Loaded, Note, OutboxBatch,
+    Store,
 };
 use tokio::time::Instant;
 
@@ -60,9 +62,7 @@ impl SimStore {
     async fn reach(&self) -> Result<(), Error> {
         self.delay(3).await;
         if self.happens(self.faults.unavailable) {
-            return Err(Error::Unavailable {
-                reason: "simulated".to_owned(),
-            });
+            return Err(Error::unavailable("simulated"));
         }
         Ok(())
     }
@@ -92,6 +92,14 @@ impl Store for SimStore {
             position,
         ))
     }
+
+    async fn revisions(
+        &self,
+        lanes: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, i64>, Error> {
+        self.reach().await?;
+        self.inner.revisions(lanes).await
+    }
 }
 
 impl LaneStore for SimLaneStore {
@@ -107,20 +115,14 @@ impl LaneStore for SimLaneStore {
             self.door.delay(faults.freeze_ms).await;
         }
         if self.door.happens(faults.conflict) {
-            return Err(Error::Conflict {
-                reason: "simulated".to_owned(),
-            });
+            return Err(Error::Conflict(Conflict::Contention));
         }
         if self.door.happens(faults.lost_request) {
-            return Err(Error::Unknown {
-                reason: "simulated, lost on the way there".to_owned(),
-            });
+            return Err(Error::unknown("simulated, lost on the way there"));
         }
         let batch = self.inner.commit(commit).await?;
         if self.door.happens(faults.lost_answer) {
-            return Err(Error::Unknown {
-                reason: "simulated, lost on the way back".to_owned(),
-            });
+            return Err(Error::unknown("simulated, lost on the way back"));
         }
         self.door.delay(3).await;
         Ok(batch)
@@ -131,9 +133,14 @@ impl LaneStore for SimLaneStore {
         self.inner.outbox(acked).await
     }
 
-    async fn deadlines(&self) -> Result<Vec<(SessionId, Timestamp)>, Error> {
+    async fn deadlines(&self) -> Result<Deadlines, Error> {
         self.door.reach().await?;
         self.inner.deadlines().await
+    }
+
+    async fn note(&self, note: Note) -> Result<(), Error> {
+        self.door.reach().await?;
+        self.inner.note(note).await
     }
 }
 

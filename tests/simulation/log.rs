@@ -106,17 +106,12 @@ pub(crate) struct SimLog {
 }
 
 impl SimLog {
-    /// Reads `lane` from `from`.
-    pub(crate) fn new(
-        broker: Broker,
-        lane: TopicPartition,
-        from: Option<i64>,
-        revoked: Arc<AtomicBool>,
-    ) -> Self {
+    /// Reads `lane`, once it is placed.
+    pub(crate) fn new(broker: Broker, lane: TopicPartition, revoked: Arc<AtomicBool>) -> Self {
         Self {
             broker,
             lane,
-            position: from.unwrap_or(0),
+            position: 0,
             revoked,
         }
     }
@@ -153,8 +148,8 @@ impl Log for SimLog {
         Ok((0, self.broker.end(&self.lane)))
     }
 
-    fn high_watermark(&self) -> Option<i64> {
-        Some(self.broker.end(&self.lane))
+    fn lag(&self, next: Option<i64>) -> Option<i64> {
+        Some(self.broker.end(&self.lane) - next.unwrap_or(0))
     }
 
     fn report(&mut self, _next: i64) {}
@@ -217,7 +212,11 @@ fn failed() -> Error {
 }
 
 impl Publisher for SimPublisher {
-    async fn send(&self, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
+    async fn send(&self, topic: &str, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
+        let records: Vec<_> = records
+            .iter()
+            .filter(|record| &*record.topic == topic)
+            .collect();
         let inner = Arc::clone(&self.inner);
         let generation = self.seen.load(Ordering::Relaxed);
         if inner.generation.load(Ordering::Relaxed) != generation {
@@ -228,7 +227,7 @@ impl Publisher for SimPublisher {
         let all = u32::try_from(records.len()).expect("small batches");
         let appended = if fails { inner.draw(all + 1) } else { all };
         for record in records
-            .iter()
+            .into_iter()
             .take(usize::try_from(appended).expect("small batches"))
         {
             inner.broker.append(record);
@@ -248,7 +247,7 @@ impl Publisher for SimPublisher {
         }))
     }
 
-    async fn recovered(&self) {
+    async fn recovered(&self, _topic: &str) {
         tokio::time::sleep(Duration::from_millis(50)).await;
         self.seen.store(
             self.inner.generation.load(Ordering::Relaxed),

@@ -311,6 +311,7 @@ impl Run<'_> {
         };
         if let Some(entries) = remembered {
             let entries: BTreeMap<MessageId, LedgerEntry> = entries
+                .found
                 .into_iter()
                 .map(|entry| (entry.id.clone(), entry))
                 .collect();

@@ -65,7 +65,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// Fails as a whole, whether at once or by its receipt.
 async fn publish(publisher: &KafkaPublisher, records: Arc<[OutRecord]>) -> Result<(), Error> {
-    let receipt = publisher.send(records).await?;
+    let receipt = publisher.send(TOPIC, records).await?;
     soon("receipt", receipt).await
 }
 
@@ -124,11 +124,11 @@ async fn a_receipt_resolves_when_every_record_is_acknowledged() {
     let producer = producer(&cluster).await;
     let publisher = producer.publisher();
     let first = publisher
-        .send(records(0..500))
+        .send(TOPIC, records(0..500))
         .await
         .expect("the producer is up");
     let second = publisher
-        .send(records(500..501))
+        .send(TOPIC, records(500..501))
         .await
         .expect("the producer is up");
     soon("receipt", second).await.expect("it is acknowledged");
@@ -138,7 +138,7 @@ async fn a_receipt_resolves_when_every_record_is_acknowledged() {
         (0..501).collect::<Vec<_>>()
     );
     let nothing = publisher
-        .send(records(0..0))
+        .send(TOPIC, records(0..0))
         .await
         .expect("the producer is up");
     soon("receipt for nothing", nothing)
@@ -160,7 +160,7 @@ async fn contract_1_keys_are_partitioned_by_murmur2_random_unless_the_record_say
         ..record("forwarded", "last")
     }));
     let receipt = publisher
-        .send(sent.into())
+        .send(TOPIC, sent.into())
         .await
         .expect("the producer is up");
     soon("receipt", receipt).await.expect("it is acknowledged");
@@ -182,7 +182,7 @@ async fn a_dead_producer_is_rebuilt_and_order_holds_across_it() {
     let producer = producer(&cluster).await;
     let publisher = producer.publisher();
     let receipt = publisher
-        .send(records(0..10))
+        .send(TOPIC, records(0..10))
         .await
         .expect("the producer is up");
     soon("receipt", receipt).await.expect("it is acknowledged");
@@ -200,27 +200,27 @@ async fn a_dead_producer_is_rebuilt_and_order_holds_across_it() {
 
     // Another lane has noticed and goes on; this one must not overtake what it has to repeat.
     let other = producer.publisher();
-    soon("new producer", other.recovered()).await;
+    soon("new producer", other.recovered(TOPIC)).await;
     let receipt = other
-        .send(records(0..0))
+        .send(TOPIC, records(0..0))
         .await
         .expect("the new producer is up");
     soon("receipt", receipt)
         .await
         .expect("nothing is acknowledged at once");
     assert!(matches!(
-        publisher.send(records(20..30)).await,
+        publisher.send(TOPIC, records(20..30)).await,
         Err(Error::Delivery { .. })
     ));
 
-    soon("new producer", publisher.recovered()).await;
+    soon("new producer", publisher.recovered(TOPIC)).await;
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     let repeated = publisher
-        .send(records(10..20))
+        .send(TOPIC, records(10..20))
         .await
         .expect("the new producer is up");
     let next = publisher
-        .send(records(20..30))
+        .send(TOPIC, records(20..30))
         .await
         .expect("the new producer is up");
     soon("receipt", repeated).await.expect("it is acknowledged");
@@ -249,7 +249,7 @@ async fn everything_outstanding_fails_with_the_generation_and_nothing_overtakes(
     let mut outstanding = Vec::new();
     for batch in 0..4 {
         let from = 1 + batch * 1000;
-        match publisher.send(records(from..from + 1000)).await {
+        match publisher.send(TOPIC, records(from..from + 1000)).await {
             Ok(receipt) => outstanding.push(receipt),
             Err(Error::Delivery { .. }) => break,
             Err(error) => panic!("{error}"),
@@ -261,7 +261,7 @@ async fn everything_outstanding_fails_with_the_generation_and_nothing_overtakes(
             .expect_err("its generation failed");
         assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
     }
-    soon("new producer", publisher.recovered()).await;
+    soon("new producer", publisher.recovered(TOPIC)).await;
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     publish(&publisher, records(1..4001))
         .await
@@ -275,13 +275,16 @@ async fn a_broker_that_is_away_is_waited_for() {
     let producer = producer(&cluster).await;
     let publisher = producer.publisher();
     let receipt = publisher
-        .send(records(0..5))
+        .send(TOPIC, records(0..5))
         .await
         .expect("the producer is up");
     soon("receipt", receipt).await.expect("it is acknowledged");
 
     cluster.broker_down(1).expect("the mock broker goes down");
-    let mut waiting = publisher.send(records(5..10)).await.expect("it is queued");
+    let mut waiting = publisher
+        .send(TOPIC, records(5..10))
+        .await
+        .expect("it is queued");
     let early = tokio::time::timeout(Duration::from_millis(500), &mut waiting).await;
     assert!(early.is_err(), "nobody can have acknowledged it");
     cluster.broker_up(1).expect("the mock broker comes back");
@@ -305,7 +308,7 @@ async fn a_full_queue_is_waited_for_in_order() {
     let producer = Producer::with_sizes(&settings, &[TOPIC.into()], Sizes::new([].into()))
         .await
         .expect("a producer needs no broker to start");
-    let receipt = soon("room", producer.publisher().send(records(0..200))).await;
+    let receipt = soon("room", producer.publisher().send(TOPIC, records(0..200))).await;
     soon("receipt", receipt.expect("it is queued"))
         .await
         .expect("it is acknowledged");
@@ -321,7 +324,10 @@ async fn it_closes_in_time_without_a_broker_and_fails_what_is_outstanding() {
     let producer = producer(&cluster).await;
     let publisher = producer.publisher();
     cluster.broker_down(1).expect("the mock broker goes down");
-    let receipt = publisher.send(records(0..5)).await.expect("it is queued");
+    let receipt = publisher
+        .send(TOPIC, records(0..5))
+        .await
+        .expect("it is queued");
     producer
         .stop(Duration::from_secs(5))
         .await
@@ -331,7 +337,7 @@ async fn it_closes_in_time_without_a_broker_and_fails_what_is_outstanding() {
         Err(Error::Delivery { .. })
     ));
     assert!(matches!(
-        publisher.send(records(0..5)).await,
+        publisher.send(TOPIC, records(0..5)).await,
         Err(Error::Delivery { .. })
     ));
 }

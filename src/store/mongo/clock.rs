@@ -92,7 +92,7 @@ impl MongoClock {
     /// [`Error::Unavailable`]; the last reading goes on.
     pub async fn refresh(&self) -> Result<Option<i64>, Error> {
         let unavailable = |failure: Failure| Error::Unavailable {
-            reason: failure.reason(),
+            source: failure.into(),
         };
         let fresh = read(&self.client, self.patience)
             .await

@@ -5,6 +5,7 @@ mod checks;
 mod client;
 mod clock;
 mod cursor_key;
+mod deadlines;
 pub(crate) mod documents;
 mod failure;
 mod fence;
@@ -12,6 +13,7 @@ mod indexes;
 pub mod inspect;
 mod lane;
 mod lenient;
+mod load;
 mod reader;
 mod snapshot;
 mod statement;
@@ -20,7 +22,8 @@ mod transaction;
 mod views;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mongodb::{Client, ClientSession, Database};
 
@@ -45,6 +48,11 @@ struct Inner {
     database: Database,
     patience: Patience,
     clock: Arc<MongoClock>,
+    undated: deadlines::Undated,
+    /// The digest of the rules that this process follows.
+    rules: OnceLock<String>,
+    /// Whether a lane's last owner followed other rules.
+    rules_differed: AtomicBool,
     /// The sessions of lanes given up, for the same lane's next handle. They never go back to the
     /// driver's pool: a lane's document names its owner's session, and whoever is killed for it
     /// must not be a stranger.
@@ -93,9 +101,25 @@ impl MongoStore {
                 database,
                 patience,
                 clock,
+                undated: deadlines::Undated::default(),
+                rules: OnceLock::new(),
+                rules_differed: AtomicBool::new(false),
                 parked,
             }),
         })
+    }
+
+    /// Writes `digest` into every lane that is taken, and compares it with that of the last owner: what
+    /// a session's rules are must not depend on which worker has its lane. The first digest stays.
+    #[must_use]
+    pub fn with_rules_digest(self, digest: String) -> Self {
+        let _ = self.inner.rules.set(digest);
+        self
+    }
+
+    /// Whether a lane's last owner followed other rules than this process, as far as was seen.
+    pub fn rules_differed(&self) -> bool {
+        self.inner.rules_differed.load(Ordering::Relaxed)
     }
 
     /// Makes the collections and indexes that are missing (contract 4); does nothing where they are.

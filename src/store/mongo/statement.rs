@@ -2,7 +2,7 @@
 //! statements, built before the transaction begins, each with what its reply must say.
 
 use mongodb::bson::raw::{CStr, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
-use mongodb::bson::{RawDocument, rawdoc};
+use mongodb::bson::{Document, RawDocument, doc, rawdoc};
 
 use super::documents::{
     ForwardDocument, LastRecordDocument, LedgerDocument, ParticipantDocument, SessionDocument,
@@ -11,7 +11,7 @@ use super::documents::{
 use super::indexes::{FORWARDS, LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS};
 use crate::domain::UserId;
 use crate::record::TopicPartition;
-use crate::store::{Commit, Error, SessionWrite, UserWrite};
+use crate::store::{Commit, Conflict, Error, SessionWrite, UserWrite};
 
 /// The largest document MongoDB stores.
 const DOCUMENT_MAX: usize = 16 * 1024 * 1024;
@@ -19,11 +19,6 @@ const DOCUMENT_MAX: usize = 16 * 1024 * 1024;
 const COMMAND_MAX: usize = 8 * 1024 * 1024;
 /// How many acknowledged batches may wait for the next batch that sweeps them away.
 const SWEEP_EVERY: i64 = 8;
-
-/// What a conflict is about, without payload.
-pub(crate) const USER: &str = "a user's version";
-/// As [`USER`].
-pub(crate) const LEDGER_ID: &str = "a ledger id";
 
 /// One command of the transaction.
 #[derive(Debug)]
@@ -40,8 +35,9 @@ pub(crate) enum Expect {
     /// One, or the lane is somebody else's.
     TheLane,
     /// As many as there are statements, or somebody was faster; of what.
-    Exactly(i64, &'static str),
-    /// As many as there are statements, less those released users who have no document.
+    Exactly(i64, Conflict),
+    /// As many as there are statements, less those released users who have no document that
+    /// a release could change.
     Users(i64, Vec<UserId>),
     /// Any: what is not there needs no deletion.
     Any,
@@ -75,14 +71,14 @@ pub(crate) fn plan(
         .ledger
         .iter()
         .map(|entry| to_raw(&LedgerDocument::new(entry)));
-    insert(LEDGER, ledger.collect(), LEDGER_ID, &mut steps)?;
+    insert(LEDGER, ledger.collect(), Conflict::Ledger, &mut steps)?;
     forwards(commit, &mut steps)?;
     let swept = outbox(commit, predecessor, &mut steps)?;
     Ok((steps, swept))
 }
 
 /// The compare-and-set of the lane goes first: whoever holds anything of this batch, holds the
-/// lane's document, so an heir who got that has nothing else to wait for.
+/// lane's document, so a next owner that got it has nothing else to wait for.
 fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
     let mut set = rawdoc! { "batch": predecessor.batch + 1 };
     match commit.next {
@@ -90,6 +86,7 @@ fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
         None => set.append(cstr!("next"), RawBsonRef::Null),
     }
     set.append(cstr!("acked"), commit.acked);
+    set.append(cstr!("deaths"), 0_i32);
     set.append(cstr!("clock"), date(commit.clock));
     match commit.last {
         Some(last) => set.append(cstr!("last"), to_raw(&LastRecordDocument::new(last))),
@@ -134,8 +131,13 @@ fn users(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
                 for session in sessions {
                     left.push(session.as_str());
                 }
+                let version = rawdoc! { "$lt": i64::MAX, "$not": { "$type": "array" } };
                 known.push(rawdoc! {
-                    "q": { "_id": user_id.as_str() },
+                    "q": {
+                        "_id": user_id.as_str(),
+                        "open": { "$type": "array" },
+                        "version": version,
+                    },
                     "u": { "$pull": { "open": { "$in": left } }, "$inc": { "version": 1_i64 } },
                 });
                 released.push(user_id.clone());
@@ -143,14 +145,25 @@ fn users(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
         }
     }
     if released.is_empty() {
-        update(USERS, known, USER, steps)?;
+        update(USERS, known, Conflict::User, steps)?;
     } else {
         // In one command whatever their size: only all of them together can be counted.
         let expect = Expect::Users(length(&known), released);
         let command = command(cstr!("update"), USERS, cstr!("updates"), &known);
         steps.push(Step { command, expect });
     }
-    insert(USERS, new, USER, steps)
+    insert(USERS, new, Conflict::User, steps)
+}
+
+/// Which of the users that `filter` finds a release can change: one whose document is damaged keeps its
+/// places, rather than keep a session of other users from ending.
+pub(crate) fn releasable(mut filter: Document) -> Document {
+    filter.insert("open", doc! { "$type": "array" });
+    filter.insert(
+        "version",
+        doc! { "$lt": i64::MAX, "$not": { "$type": "array" } },
+    );
+    filter
 }
 
 fn sessions(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
@@ -184,10 +197,10 @@ fn sessions(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
             }
         }
     }
-    update(SESSIONS, known, "a session's version", steps)?;
-    insert(SESSIONS, new, "a session's id or invite code", steps)?;
-    update(PARTICIPANTS, changed, "a participant", steps)?;
-    insert(PARTICIPANTS, joined, "a participant", steps)
+    update(SESSIONS, known, Conflict::Session, steps)?;
+    insert(SESSIONS, new, Conflict::Session, steps)?;
+    update(PARTICIPANTS, changed, Conflict::Session, steps)?;
+    insert(PARTICIPANTS, joined, Conflict::Session, steps)
 }
 
 /// The fields of `after` that are not as in `before`: two documents of one shape.
@@ -210,7 +223,12 @@ fn forwards(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
         let key = super::documents::forward_key(&entry.forward.origin, entry.forward.home);
         rawdoc! { "q": { "_id": key }, "u": document, "upsert": true }
     });
-    update(FORWARDS, statements.collect(), "a forward", steps)
+    update(FORWARDS, statements.collect(), Conflict::Contention, steps)?;
+    let settled = commit.settled.iter().map(|forward| {
+        let key = super::documents::forward_key(&forward.origin, forward.home);
+        rawdoc! { "q": { "_id": key }, "u": { "$set": { "settled": true } } }
+    });
+    update(FORWARDS, settled.collect(), Conflict::Contention, steps)
 }
 
 fn outbox(
@@ -223,7 +241,7 @@ fn outbox(
     } = predecessor;
     if !commit.outbox.is_empty() {
         let document = outbox_document(&batch_key(lane, batch + 1), &commit.outbox);
-        insert(OUTBOX, vec![document], "an outbox batch", steps)?;
+        insert(OUTBOX, vec![document], Conflict::Contention, steps)?;
     }
     let due = commit.acked - swept;
     if due < SWEEP_EVERY && (due == 0 || !commit.outbox.is_empty()) {
@@ -244,7 +262,7 @@ fn outbox(
 fn update(
     collection: &str,
     statements: Vec<RawDocumentBuf>,
-    what: &'static str,
+    conflict: Conflict,
     steps: &mut Vec<Step>,
 ) -> Result<(), Error> {
     write(
@@ -252,7 +270,7 @@ fn update(
         collection,
         cstr!("updates"),
         &statements,
-        what,
+        conflict,
         steps,
     )
 }
@@ -260,7 +278,7 @@ fn update(
 fn insert(
     collection: &str,
     documents: Vec<RawDocumentBuf>,
-    what: &'static str,
+    conflict: Conflict,
     steps: &mut Vec<Step>,
 ) -> Result<(), Error> {
     write(
@@ -268,7 +286,7 @@ fn insert(
         collection,
         cstr!("documents"),
         &documents,
-        what,
+        conflict,
         steps,
     )
 }
@@ -278,7 +296,7 @@ fn write(
     collection: &str,
     field: &CStr,
     statements: &[RawDocumentBuf],
-    what: &'static str,
+    conflict: Conflict,
     steps: &mut Vec<Step>,
 ) -> Result<(), Error> {
     let mut rest = statements;
@@ -288,8 +306,9 @@ fn write(
         for statement in rest {
             let size = statement.as_bytes().len();
             if size > DOCUMENT_MAX {
-                let reason = format!("a document of {size} bytes for {collection}");
-                return Err(Error::Refused { reason });
+                return Err(Error::refused(format!(
+                    "a document of {size} bytes for {collection}"
+                )));
             }
             bytes += size;
             if end > 0 && bytes > COMMAND_MAX {
@@ -301,7 +320,7 @@ fn write(
         let command = command(verb, collection, field, now);
         steps.push(Step {
             command,
-            expect: Expect::Exactly(length(now), what),
+            expect: Expect::Exactly(length(now), conflict),
         });
         rest = later;
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{Acknowledgment, ReadConcern, TransactionOptions, WriteConcern};
 use mongodb::{ClientSession, Database};
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::client::{Patience, bounded, primary};
 use super::failure::{Failure, code, written};
 use super::indexes::USERS;
-use super::statement::{Expect, Step, USER};
+use super::statement::{Expect, Step, releasable};
 use crate::domain::UserId;
-use crate::store::Error;
+use crate::store::{Conflict, Error};
 
 /// The pause between two questions about one commit.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
@@ -28,14 +28,14 @@ pub(crate) struct Transaction<'a> {
 }
 
 /// Why the statements of a batch were not carried out.
-enum Setback {
-    /// The database failed, or somebody else was faster.
+enum Interruption {
+    /// The database failed.
     Failed(Failure),
     /// A reply said that the state is not what the batch was decided on.
-    Mismatch(Error),
+    Outdated(Error),
 }
 
-impl From<Failure> for Setback {
+impl From<Failure> for Interruption {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -49,15 +49,15 @@ impl Transaction<'_> {
     pub(crate) async fn run(&mut self, steps: Vec<Step>) -> Result<(), Error> {
         let carried_out = match self.begin().await {
             Ok(()) => self.carry_out(steps).await,
-            Err(failure) => Err(Setback::Failed(failure)),
+            Err(failure) => Err(Interruption::Failed(failure)),
         };
         match carried_out {
             Ok(()) => self.commit().await,
-            Err(Setback::Mismatch(error)) => {
+            Err(Interruption::Outdated(error)) => {
                 self.abandon(false).await;
                 Err(error)
             }
-            Err(Setback::Failed(failure)) => {
+            Err(Interruption::Failed(failure)) => {
                 self.abandon(matches!(failure, Failure::Timeout(_))).await;
                 Err(failure.uncommitted())
             }
@@ -87,23 +87,25 @@ impl Transaction<'_> {
         .await
     }
 
-    async fn carry_out(&mut self, steps: Vec<Step>) -> Result<(), Setback> {
+    async fn carry_out(&mut self, steps: Vec<Step>) -> Result<(), Interruption> {
         for Step { command, expect } in steps {
             let call = self
                 .database
                 .run_raw_command(command)
                 .session(&mut *self.session);
-            let reply = bounded(self.patience.call, call).await?;
-            let count = match written(&reply) {
-                Err(Failure::Statement(code::DUPLICATE_KEY)) => return Err(expect.unmet()),
-                written => written?,
+            let replied = bounded(self.patience.call, call).await;
+            let count = match replied.and_then(|reply| written(&reply)) {
+                Err(failure) if failure.code() == Some(code::DUPLICATE_KEY) => {
+                    return Err(expect.unmet());
+                }
+                count => count?,
             };
             let met = match &expect {
                 Expect::Any => true,
                 Expect::TheLane => count == 1,
                 Expect::Exactly(expected, _) => count == *expected,
                 Expect::Users(expected, released) => {
-                    count == *expected || count + self.strangers(released).await? == *expected
+                    count == *expected || count + self.missing_users(released).await? == *expected
                 }
             };
             if !met {
@@ -113,12 +115,12 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// How many of `users` have no document: a release of theirs had nothing to change.
-    async fn strangers(&mut self, users: &[UserId]) -> Result<i64, Failure> {
+    /// How many of `users` have no document that a release could change.
+    async fn missing_users(&mut self, users: &[UserId]) -> Result<i64, Failure> {
         let ids: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let total = i64::try_from(ids.len()).expect("a batch has fewer users");
-        let users = self.database.collection::<Document>(USERS);
-        let count = users.count_documents(doc! { "_id": { "$in": ids } });
+        let users = self.database.collection::<RawDocumentBuf>(USERS);
+        let count = users.count_documents(releasable(doc! { "_id": { "$in": ids } }));
         let known = bounded(self.patience.call, count.session(&mut *self.session)).await?;
         Ok(total - i64::try_from(known).expect("no more than were asked for"))
     }
@@ -138,9 +140,7 @@ impl Transaction<'_> {
             let open = matches!(failure, Failure::Timeout(_))
                 || failure.has_label(UNKNOWN_TRANSACTION_COMMIT_RESULT);
             if !open || Instant::now() + ASK_AGAIN >= until {
-                return Err(Error::Unknown {
-                    reason: failure.reason(),
-                });
+                return Err(Error::unknown(failure));
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
@@ -158,15 +158,12 @@ impl Transaction<'_> {
 }
 
 impl Expect {
-    fn unmet(&self) -> Setback {
-        let what = match self {
-            Self::TheLane => return Setback::Mismatch(Error::Fenced),
-            Self::Exactly(_, what) => *what,
-            Self::Users(..) => USER,
-            Self::Any => "a deletion",
-        };
-        Setback::Mismatch(Error::Conflict {
-            reason: what.to_owned(),
+    fn unmet(&self) -> Interruption {
+        Interruption::Outdated(match self {
+            Self::TheLane => Error::Fenced,
+            Self::Exactly(_, conflict) => Error::Conflict(*conflict),
+            Self::Users(..) => Error::Conflict(Conflict::User),
+            Self::Any => Error::Conflict(Conflict::Contention),
         })
     }
 }

@@ -94,7 +94,7 @@ impl MongoViews {
     pub async fn cursor_key(&self) -> Result<[u8; 32], Error> {
         let found = cursor_key::find(&self.database, self.limit).await;
         found.map_err(error)?.ok_or_else(|| Error::Unavailable {
-            reason: "no worker has prepared the database yet".to_owned(),
+            source: "no worker has prepared the database yet".into(),
         })
     }
 

@@ -73,6 +73,7 @@ async fn create(store: &MongoStore, user: &str, code: &str) -> String {
         acked: position.acked,
         ledger: Vec::new(),
         forwards: Vec::new(),
+        settled: Vec::new(),
         users: vec![UserWrite::Replace {
             expected: None,
             limits,

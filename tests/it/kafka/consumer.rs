@@ -212,14 +212,31 @@ async fn a_position_outside_the_log_is_told_and_stands() {
                 .expect("the broker answers"),
             bounds
         );
-        assert_eq!(log.high_watermark(), Some(100));
+        assert_eq!(log.lag(Some(0)), Some(100 - bounds.0));
         for _ in 0..2 {
             let answer = soon("answer", log.records(ALL)).await;
-            assert!(matches!(answer, Err(Error::OutOfRange)), "{answer:?}");
+            assert!(
+                matches!(answer, Err(Error::OutOfRange { low, high }) if (low, high) == bounds),
+                "{answer:?}"
+            );
         }
-        // librdkafka has given the partition up: only a new assignment helps.
-        let answer = soon("answer", log.seek(None)).await;
-        assert!(matches!(answer, Err(Error::OutOfRange)), "{answer:?}");
+        // A seek out of it is met the same way, and one into it helps at once.
+        soon("seek", log.seek(Some(bounds.1 + 7)))
+            .await
+            .expect("it seeks");
+        let answer = soon("answer", log.records(ALL)).await;
+        assert!(
+            matches!(answer, Err(Error::OutOfRange { .. })),
+            "{answer:?}"
+        );
+        let (sought, took) = timed(log.seek(None)).await;
+        sought.expect("it seeks");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        let low = u32::try_from(bounds.0).expect("small");
+        assert_eq!(
+            values(&take(&mut log, 100 - bounds.0 as usize).await),
+            (low..100).collect::<Vec<_>>()
+        );
     }
 }
 
@@ -274,10 +291,7 @@ async fn reported_positions_are_committed_for_lag_tools_and_decide_nothing() {
             list.elements()[0].offset()
         };
         until("the commit shows", || committed() == Offset::Offset(7)).await;
-        until("the high watermark shows", || {
-            log.high_watermark() == Some(10)
-        })
-        .await;
+        until("the high watermark shows", || log.lag(Some(0)) == Some(10)).await;
         soon("stop", consumer.stop(Duration::from_secs(10)))
             .await
             .expect("it closes");

@@ -21,7 +21,8 @@ fn record(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Head
 }
 
 async fn publish(publisher: &KafkaPublisher, records: Vec<OutRecord>) -> Result<(), Error> {
-    let receipt = soon("hand-over", publisher.send(records.into())).await?;
+    let topic = Arc::clone(&records[0].topic);
+    let receipt = soon("hand-over", publisher.send(&topic, records.into())).await?;
     soon("receipt", receipt).await
 }
 
@@ -126,8 +127,8 @@ async fn a_limit_lowered_under_way_holds_its_lane_until_it_is_raised_and_no_othe
         .await
         .expect_err("it is too large");
     assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
-    soon("new producer", one.recovered()).await;
-    soon("new producer", other.recovered()).await;
+    soon("new producer", one.recovered(&name)).await;
+    soon("new producer", other.recovered(&name)).await;
     let fault = publish(&one, vec![large(), text("2")])
         .await
         .expect_err("it is too large");
@@ -139,7 +140,7 @@ async fn a_limit_lowered_under_way_holds_its_lane_until_it_is_raised_and_no_othe
     limit(&name, "100000").await;
     soon("the limit is seen", async {
         while publish(&one, vec![large(), text("2")]).await.is_err() {
-            one.recovered().await;
+            one.recovered(&name).await;
         }
     })
     .await;

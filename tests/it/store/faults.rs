@@ -8,7 +8,9 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use session_worker::domain::UserId;
 use session_worker::store::mongo::{MongoStore, Options, Patience};
-use session_worker::store::{Ask, Commit, Error, LaneStore, Store, StoredUser, UserWrite};
+use session_worker::store::{
+    Ask, Commit, Conflict, Error, LaneStore, Store, StoredUser, UserWrite,
+};
 
 use super::scene::{Scene, insist, names, nothing, saving, saving_user};
 use crate::services;
@@ -88,6 +90,7 @@ impl Stage {
             .expect("the database answers")
             .users
             .remove(id)
+            .map(|user| user.expect("the document is as it was written"))
     }
 
     /// A batch with something for most collections.
@@ -315,7 +318,7 @@ async fn a_storm_of_write_conflicts_is_conflicts_and_nothing_else() {
                     assert_eq!(number, batch);
                     break;
                 }
-                Err(Error::Conflict { .. }) => conflicts += 1,
+                Err(Error::Conflict(_)) => conflicts += 1,
                 Err(error) => panic!("after {conflicts} conflicts: {error}"),
             }
         }
@@ -325,24 +328,39 @@ async fn a_storm_of_write_conflicts_is_conflicts_and_nothing_else() {
     assert!(conflicts > 0, "the storm blew");
 }
 
+/// Whether an outcome is what is expected.
+type Expected = fn(&Error) -> bool;
+
 #[tokio::test]
 async fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
     let _disturbing = services::disturbing().await;
     let stage = Stage::new(Patience::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
-    type Expected = fn(&Error) -> bool;
     let refused: Expected = |error| matches!(error, Error::Refused { .. });
     let unavailable: Expected = |error| matches!(error, Error::Unavailable { .. });
-    let conflict: Expected = |error| matches!(error, Error::Conflict { .. });
+    let contention: Expected = |error| matches!(error, Error::Conflict(Conflict::Contention));
     for (code, expected) in [
-        (10_334, refused),     // BSONObjectTooLarge
-        (17_280, refused),     // KeyTooLong
-        (121, refused),        // DocumentValidationFailure
-        (112, conflict),       // WriteConflict
-        (91, unavailable),     // ShutdownInProgress
-        (10_107, unavailable), // NotWritablePrimary
-        (13, unavailable),     // Unauthorized
-        (251, unavailable),    // NoSuchTransaction
+        (2, refused),           // BadValue
+        (9, refused),           // FailedToParse
+        (14, refused),          // TypeMismatch
+        (10_334, refused),      // BSONObjectTooLarge
+        (17_280, refused),      // KeyTooLong
+        (17_419, refused),      // the document would grow too large
+        (112, contention),      // WriteConflict
+        (8, unavailable),       // UnknownError
+        (13, unavailable),      // Unauthorized
+        (24, unavailable),      // LockTimeout
+        (72, unavailable),      // InvalidOptions
+        (91, unavailable),      // ShutdownInProgress
+        (96, unavailable),      // OperationFailed
+        (251, unavailable),     // NoSuchTransaction
+        (371, unavailable),     // UserWritesBlocked
+        (462, unavailable),     // IngressRequestRateLimitExceeded
+        (8_000, unavailable),   // AtlasError
+        (10_107, unavailable),  // NotWritablePrimary
+        (12_501, unavailable),  // quota exceeded
+        (16_500, unavailable),  // throttled by a compatible service
+        (999_999, unavailable), // of a later version
     ] {
         stage
             .fail("insert", once(), doc! { "errorCode": code })
@@ -355,6 +373,67 @@ async fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
     }
     stage.recover().await;
     assert_eq!(insist(&mut lane, &stage.batch()).await, 1);
+}
+
+#[tokio::test]
+async fn whatever_a_read_fails_of_is_no_fault_of_what_was_asked() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    insist(&mut lane, &stage.batch()).await;
+    let ask = Ask {
+        users: vec![stage.scene.user("host")],
+        ..Ask::default()
+    };
+    for code in [2, 13, 371, 10_334, 17_419] {
+        let code = doc! { "errorCode": code };
+        stage.fail("find", "alwaysOn", code).await;
+        let read = [
+            lane.load(&ask).await.map(drop),
+            lane.outbox(0).await.map(drop),
+            lane.deadlines().await.map(drop),
+        ];
+        for outcome in read {
+            let waits = matches!(outcome, Err(Error::Unavailable { .. }));
+            assert!(waits, "{outcome:?}");
+        }
+    }
+    stage.recover().await;
+    assert_eq!(lane.load(&ask).await.expect("read").users.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_blocks_writes_is_waited_for() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Patience::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    let block = |global: bool| doc! { "setUserWriteBlockMode": 1, "global": global };
+    stage.command(block(true)).await;
+    let waited = lane.commit(&stage.batch()).await;
+    let fenced = stage.store.fence(&Scene::new().lane, None).await.map(drop);
+    stage.command(block(false)).await;
+    for outcome in [waited.map(drop), fenced] {
+        let waits = matches!(outcome, Err(Error::Unavailable { .. }));
+        assert!(waits, "{outcome:?}");
+    }
+    assert_eq!(insist(&mut lane, &stage.batch()).await, 1);
+}
+
+#[tokio::test]
+async fn a_document_that_a_validator_rejects_is_refused() {
+    let _undisturbed = services::undisturbed().await;
+    let store = super::alone("validator").await;
+    let scene = Scene::new();
+    let mut lane = scene.fence(&store).await;
+    let rule = doc! { "topicTitle": { "$ne": "forbidden" } };
+    let rule = doc! { "collMod": "sessions", "validator": rule };
+    store.database().run_command(rule).await.expect("set");
+    let mut session = scene.session("a");
+    session.session.topic_title = Some("forbidden".to_owned());
+    let outcome = lane.commit(&saving(None, &session)).await;
+    assert!(matches!(outcome, Err(Error::Refused { .. })), "{outcome:?}");
+    session.session.topic_title = None;
+    assert_eq!(insist(&mut lane, &saving(None, &session)).await, 1);
 }
 
 #[tokio::test]
@@ -423,7 +502,7 @@ async fn a_step_down_loses_no_batch_and_repeats_none() {
                 batch += 1;
                 assert_eq!(number, batch);
             }
-            Err(Error::Unavailable { .. } | Error::Conflict { .. }) => noticed = true,
+            Err(Error::Unavailable { .. } | Error::Conflict(_)) => noticed = true,
             Err(Error::Unknown { .. }) => {
                 let fenced = stage.store.fence(&stage.scene.lane, home).await;
                 let (again, position) = fenced.expect("a primary is back");

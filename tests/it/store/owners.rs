@@ -153,10 +153,7 @@ async fn two_owners_who_both_believe_in_themselves_commit_each_batch_once() {
     let (of_older, of_younger) = (commit("older"), commit("younger"));
     let (lost, won) = tokio::join!(older.commit(&of_older), insist(&mut younger, &of_younger));
     let lost = lost.expect_err("the older owner is fenced");
-    assert!(
-        matches!(lost, Error::Fenced | Error::Conflict { .. }),
-        "{lost}"
-    );
+    assert!(matches!(lost, Error::Fenced | Error::Conflict(_)), "{lost}");
     assert_eq!(won, 1);
     let stored = names(&younger.outbox(0).await.expect("the database answers"));
     assert_eq!(stored, [(1, vec!["younger".to_owned()])]);
@@ -176,4 +173,40 @@ async fn fencing_at_once_gives_every_owner_an_epoch_of_its_own() {
     epochs.sort_unstable();
     epochs.dedup();
     assert_eq!(epochs.len(), 8);
+}
+
+#[tokio::test]
+async fn an_owner_notices_that_the_last_one_had_other_rules() {
+    let _undisturbed = services::undisturbed().await;
+    let scene = Scene::new();
+    let [first, same, other] = ["a", "a", "b"].map(async |digest| {
+        let store = super::mongo().await;
+        store.with_rules_digest(digest.repeat(16))
+    });
+    let (first, same, other) = tokio::join!(first, same, other);
+    for (store, expected) in [
+        (&first, false),
+        (&same, false),
+        (&other, true),
+        (&other, true),
+    ] {
+        scene.fence(store).await;
+        assert_eq!(store.rules_differed(), expected);
+    }
+    let (_, position) = first
+        .fence(&scene.lane, None)
+        .await
+        .expect("the lane is free");
+    assert!(first.rules_differed());
+    assert_eq!(position.epoch, 5);
+    // Who has none compares none, and leaves the stored one.
+    let none = super::mongo().await;
+    scene.fence(&none).await;
+    assert!(!none.rules_differed());
+    let lanes = none.inspect_lanes().await.expect("read");
+    let lane = lanes
+        .iter()
+        .find(|found| found.id == scene.lane.to_string());
+    let rules = lane.and_then(|found| found.rules.clone());
+    assert_eq!(rules, Some("a".repeat(16)));
 }

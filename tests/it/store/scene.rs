@@ -276,6 +276,7 @@ pub(crate) fn nothing() -> Commit {
         acked: 0,
         ledger: Vec::new(),
         forwards: Vec::new(),
+        settled: Vec::new(),
         users: Vec::new(),
         sessions: Vec::new(),
         outbox: Arc::from([]),
@@ -308,7 +309,7 @@ pub(crate) async fn insist<L: LaneStore>(lane: &mut L, commit: &Commit) -> i64 {
     for _ in 0..100 {
         match lane.commit(commit).await {
             Ok(batch) => return batch,
-            Err(Error::Conflict { .. } | Error::Unavailable { .. }) => {
+            Err(Error::Conflict(_) | Error::Unavailable { .. }) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(error) => panic!("the batch is neither committed nor in conflict: {error}"),
@@ -319,7 +320,7 @@ pub(crate) async fn insist<L: LaneStore>(lane: &mut L, commit: &Commit) -> i64 {
 
 /// Whether the commit was refused as a conflict.
 pub(crate) fn is_conflict<T>(outcome: &Result<T, Error>) -> bool {
-    matches!(outcome, Err(Error::Conflict { .. }))
+    matches!(outcome, Err(Error::Conflict(_)))
 }
 
 /// The names of the records in `batches`.

@@ -195,7 +195,7 @@ impl Process {
         }
     }
 
-    fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let mut bytes = Vec::new();
         File::open(&self.log)
             .and_then(|mut file| file.read_to_end(&mut bytes))
