@@ -3,9 +3,10 @@
 //! it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
@@ -92,14 +93,14 @@ impl Readers {
                 at: Instant::now(),
                 answered,
             };
-            *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+            *self.looked.lock() = Some(look);
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     /// Whether the database answers reads, by the last look.
     pub(super) fn check(&self) -> Check {
-        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = *self.looked.lock();
         match looked {
             None => Check::fail("database", "no read has been tried yet"),
             Some(look) if look.answered && look.at.elapsed() <= LOOKED_WITHIN => {

@@ -3,10 +3,11 @@
 //! types is left out, counted, and named once in the log. Lanes read strictly; see `documents`.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use mongodb::bson::RawDocumentBuf;
 use mongodb::bson::raw::{RawBsonRef, RawDocument};
+use parking_lot::Mutex;
 
 use super::indexes::{PARTICIPANTS, SESSIONS, USERS};
 use crate::domain::{Day, SessionId, Timestamp, UserId};
@@ -21,62 +22,62 @@ const NAMED: usize = 1_000;
 
 /// A field that is absent or of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable(&'static str);
+pub(super) struct IllTyped(&'static str);
 
 /// A document's fields.
 struct Fields<'a>(&'a RawDocument);
 
 impl<'a> Fields<'a> {
     /// The value, if it is there and not null.
-    fn value(&self, name: &'static str) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
-        let value = self.0.get(name).map_err(|_| Unreadable(name))?;
+    fn value(&self, name: &'static str) -> Result<Option<RawBsonRef<'a>>, IllTyped> {
+        let value = self.0.get(name).map_err(|_| IllTyped(name))?;
         Ok(value.filter(|value| !matches!(value, RawBsonRef::Null)))
     }
 
-    fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, Unreadable> {
+    fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, IllTyped> {
         match self.value(name)? {
             None => Ok(None),
             Some(RawBsonRef::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Unreadable(name)),
+            Some(_) => Err(IllTyped(name)),
         }
     }
 
-    fn text(&self, name: &'static str) -> Result<&'a str, Unreadable> {
-        self.optional_text(name)?.ok_or(Unreadable(name))
+    fn text(&self, name: &'static str) -> Result<&'a str, IllTyped> {
+        self.optional_text(name)?.ok_or(IllTyped(name))
     }
 
-    fn owned(&self, name: &'static str) -> Result<Option<String>, Unreadable> {
+    fn owned(&self, name: &'static str) -> Result<Option<String>, IllTyped> {
         Ok(self.optional_text(name)?.map(str::to_owned))
     }
 
-    fn number(&self, name: &'static str) -> Result<i64, Unreadable> {
+    fn number(&self, name: &'static str) -> Result<i64, IllTyped> {
         match self.value(name)? {
             Some(RawBsonRef::Int32(number)) => Ok(i64::from(number)),
             Some(RawBsonRef::Int64(number)) => Ok(number),
-            _ => Err(Unreadable(name)),
+            _ => Err(IllTyped(name)),
         }
     }
 
-    fn count(&self, name: &'static str) -> Result<i32, Unreadable> {
+    fn count(&self, name: &'static str) -> Result<i32, IllTyped> {
         let number = self.number(name)?;
-        i32::try_from(number).map_err(|_| Unreadable(name))
+        i32::try_from(number).map_err(|_| IllTyped(name))
     }
 
-    fn optional_instant(&self, name: &'static str) -> Result<Option<Timestamp>, Unreadable> {
+    fn optional_instant(&self, name: &'static str) -> Result<Option<Timestamp>, IllTyped> {
         let at = match self.value(name)? {
             None => return Ok(None),
             Some(RawBsonRef::DateTime(at)) => Timestamp(at.timestamp_millis()),
-            Some(_) => return Err(Unreadable(name)),
+            Some(_) => return Err(IllTyped(name)),
         };
         if (EARLIEST..=LATEST).contains(&at) {
             Ok(Some(at))
         } else {
-            Err(Unreadable(name))
+            Err(IllTyped(name))
         }
     }
 
-    fn instant(&self, name: &'static str) -> Result<Timestamp, Unreadable> {
-        self.optional_instant(name)?.ok_or(Unreadable(name))
+    fn instant(&self, name: &'static str) -> Result<Timestamp, IllTyped> {
+        self.optional_instant(name)?.ok_or(IllTyped(name))
     }
 }
 
@@ -86,13 +87,13 @@ pub(super) trait Shown: Sized {
     const COLLECTION: &'static str;
 
     /// What is shown of `document`.
-    fn read(document: &RawDocument) -> Result<Self, Unreadable>;
+    fn read(document: &RawDocument) -> Result<Self, IllTyped>;
 }
 
 impl Shown for SessionOutline {
     const COLLECTION: &'static str = SESSIONS;
 
-    fn read(document: &RawDocument) -> Result<Self, Unreadable> {
+    fn read(document: &RawDocument) -> Result<Self, IllTyped> {
         let fields = Fields(document);
         Ok(Self {
             id: SessionId::from_stored(fields.text("_id")?.to_owned()),
@@ -119,7 +120,7 @@ impl Shown for SessionOutline {
 impl Shown for Membership {
     const COLLECTION: &'static str = PARTICIPANTS;
 
-    fn read(document: &RawDocument) -> Result<Self, Unreadable> {
+    fn read(document: &RawDocument) -> Result<Self, IllTyped> {
         let fields = Fields(document);
         Ok(Self {
             session_id: SessionId::from_stored(fields.text("sessionId")?.to_owned()),
@@ -135,7 +136,7 @@ impl Shown for Membership {
 impl Shown for Member {
     const COLLECTION: &'static str = PARTICIPANTS;
 
-    fn read(document: &RawDocument) -> Result<Self, Unreadable> {
+    fn read(document: &RawDocument) -> Result<Self, IllTyped> {
         let fields = Fields(document);
         Ok(Self {
             user_id: UserId::from_stored(fields.text("userId")?.to_owned()),
@@ -160,16 +161,16 @@ pub(super) struct Uses {
 impl Shown for Uses {
     const COLLECTION: &'static str = USERS;
 
-    fn read(document: &RawDocument) -> Result<Self, Unreadable> {
+    fn read(document: &RawDocument) -> Result<Self, IllTyped> {
         let fields = Fields(document);
         let Some(RawBsonRef::Array(open)) = fields.value("open")? else {
-            return Err(Unreadable("open"));
+            return Err(IllTyped("open"));
         };
         let day = fields.number("day")?;
         if !(0..LATEST.day().0).contains(&day) {
-            return Err(Unreadable("day"));
+            return Err(IllTyped("day"));
         }
-        let used = usize::try_from(fields.number("used")?).map_err(|_| Unreadable("used"))?;
+        let used = usize::try_from(fields.number("used")?).map_err(|_| IllTyped("used"))?;
         Ok(Self {
             open: open.into_iter().count(),
             day: Day(day),
@@ -222,7 +223,7 @@ impl Lenient {
     pub(super) fn read<T: Shown>(&self, document: &RawDocument) -> Option<T> {
         match T::read(document) {
             Ok(shown) => Some(shown),
-            Err(Unreadable(field)) => {
+            Err(IllTyped(field)) => {
                 self.leave_out(T::COLLECTION, document, field);
                 None
             }
@@ -238,7 +239,7 @@ impl Lenient {
     fn leave_out(&self, collection: &'static str, document: &RawDocument, field: &'static str) {
         metrics::counter!(names::HTTP_UNREADABLE, "collection" => collection).increment(1);
         let id = text_of(document, "_id").unwrap_or("not a text").to_owned();
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = self.named.lock();
         if named.len() < NAMED && named.insert((collection, id.clone())) {
             tracing::warn!(
                 collection,

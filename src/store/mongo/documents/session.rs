@@ -207,11 +207,6 @@ impl<'a> SessionDocument<'a> {
         }
     }
 
-    /// Whose document this is.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// The session's home partition.
     pub(crate) fn home(&self) -> i32 {
         self.home
