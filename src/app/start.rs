@@ -121,13 +121,7 @@ pub(super) async fn producer(settings: &Settings) -> Result<(i32, Arc<Producer>)
 }
 
 pub(super) fn kafka_absence(error: SetupError) -> Absence {
-    let is_final = match &error {
-        SetupError::OwnedProperty { .. }
-        | SetupError::BadProperty { .. }
-        | SetupError::Client { .. }
-        | SetupError::MissingTopic { .. } => true,
-        SetupError::Change { .. } | SetupError::Unavailable { .. } => false,
-    };
+    let is_final = !error.may_pass();
     absence(is_final, error)
 }
 
