@@ -248,22 +248,34 @@ pub(super) static SETTINGS: &[Setting] = &[
         |s| s.http.listen.to_string(),
     ),
     setting(
-        "http.auth.mode",
-        "none, jwt, trustedHeader",
-        "How a reader is known; `none` is for a loopback listener only.",
-        |s, raw| {
-            raw.choice(&[
-                ("none", AuthMode::None),
-                ("jwt", AuthMode::Jwt),
-                ("trustedHeader", AuthMode::TrustedHeader),
-            ])
-            .map(|v| s.http.auth.mode = v)
+        "http.opsListen",
+        "address:port, off",
+        "Where probes and metrics are answered instead, and only there, without a token: an address \
+         that the public does not reach.",
+        |s, raw| match raw.text()? {
+            "off" => {
+                s.http.ops_listen = None;
+                Ok(())
+            }
+            _ => listen(raw).map(|v| s.http.ops_listen = Some(v)),
         },
+        |s| {
+            let listen = s.http.ops_listen;
+            listen.map_or_else(|| "off".to_owned(), |listen| listen.to_string())
+        },
+    ),
+    setting(
+        "http.auth.mode",
+        "none, jwt, trustedHeader, jwt,trustedHeader",
+        "How a reader is known; `none` is for a loopback listener only. With both others, a request with \
+         `X-Gateway-Secret` is judged by `trustedHeader`, any other by `jwt`.",
+        |s, raw| auth_mode(raw).map(|v| s.http.auth.mode = v),
         |s| {
             match s.http.auth.mode {
                 AuthMode::None => "none",
                 AuthMode::Jwt => "jwt",
                 AuthMode::TrustedHeader => "trustedHeader",
+                AuthMode::JwtOrTrustedHeader => "jwt,trustedHeader",
             }
             .to_owned()
         },
@@ -278,7 +290,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
         |s| secret::mask_option(s.http.auth.jwt_secret.as_ref()),
     ),
-    setting(
+    secret(
         "http.auth.jwksUrl",
         "URL",
         "Where the keys of signed tokens are published. With mode `jwt`, this or `http.auth.jwtSecret`.",
@@ -562,6 +574,35 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
         .max_by(|a, b| score(a).total_cmp(&score(b)))
         .filter(|setting| score(setting) > 0.85)
         .map(|setting| setting.key)
+}
+
+/// One mode, or both that know callers by what they present, in whatever order.
+fn auth_mode(raw: &Raw) -> Result<AuthMode, Problem> {
+    let modes = [
+        ("none", AuthMode::None),
+        ("jwt", AuthMode::Jwt),
+        ("trustedHeader", AuthMode::TrustedHeader),
+    ];
+    let named: Result<Vec<AuthMode>, Problem> = raw
+        .list()
+        .into_iter()
+        .map(|name| Raw::Text(name.to_owned()).choice(&modes))
+        .collect();
+    let mut named = named?;
+    named.sort_unstable();
+    named.dedup();
+    match named.as_slice() {
+        [mode] => Ok(*mode),
+        [AuthMode::Jwt, AuthMode::TrustedHeader] => Ok(AuthMode::JwtOrTrustedHeader),
+        [] => Err(Problem::new(
+            "names no mode",
+            "use none, jwt, trustedHeader or jwt,trustedHeader",
+        )),
+        _ => Err(Problem::new(
+            "names none beside another mode, which would then mean nothing",
+            "leave none out",
+        )),
+    }
 }
 
 fn count(raw: &Raw, most: u32) -> Result<usize, Problem> {

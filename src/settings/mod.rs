@@ -149,6 +149,8 @@ pub struct Mongo {
 pub struct Http {
     /// `http.listen`; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `http.opsListen`: where probes are answered instead, if set; port 0 takes a free one.
+    pub ops_listen: Option<SocketAddr>,
     /// `http.auth.*`
     pub auth: Auth,
 }
@@ -174,8 +176,7 @@ impl Auth {
     /// Whether tokens are signed with a secret shorter than HS256 asks for (RFC 7518, 3.2).
     pub fn has_guessable_secret(&self) -> bool {
         let secret = self.jwt_secret.as_ref();
-        self.mode == AuthMode::Jwt
-            && secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES)
+        self.mode.takes_tokens() && secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES)
     }
 }
 
@@ -183,7 +184,7 @@ impl Auth {
 const HS256_BYTES: usize = 32;
 
 /// Ways in which a caller is known (contract 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuthMode {
     /// `?userId=`, on a loopback listener only.
     None,
@@ -191,6 +192,20 @@ pub enum AuthMode {
     Jwt,
     /// `X-User-Id` of a gateway that knows the secret.
     TrustedHeader,
+    /// `TrustedHeader` for a request with `X-Gateway-Secret`, `Jwt` for any other.
+    JwtOrTrustedHeader,
+}
+
+impl AuthMode {
+    /// Whether a token can say who asks.
+    pub fn takes_tokens(self) -> bool {
+        matches!(self, Self::Jwt | Self::JwtOrTrustedHeader)
+    }
+
+    /// Whether a gateway can say who asks.
+    pub fn trusts_gateway(self) -> bool {
+        matches!(self, Self::TrustedHeader | Self::JwtOrTrustedHeader)
+    }
 }
 
 /// The bounds of one lane.
@@ -253,6 +268,7 @@ impl Default for Settings {
             },
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                ops_listen: None,
                 auth: Auth {
                     mode: AuthMode::None,
                     jwt_secret: None,

@@ -94,6 +94,7 @@ fn contract_6_names_the_defaults() {
         ("mongo.uri", "mongodb://127.0.0.1:27017/?replicaSet=rs0"),
         ("mongo.database", "sessions"),
         ("http.listen", "127.0.0.1:8080"),
+        ("http.opsListen", "off"),
         ("http.auth.mode", "none"),
         ("http.auth.jwtSecret", ""),
         ("rules.partialMatch", "on"),
@@ -566,6 +567,20 @@ fn contract_5_mode_none_is_for_loopback_listeners_only() {
 }
 
 #[test]
+fn contract_5_probes_have_an_address_of_their_own_or_none() {
+    for (listen, ops, right) in [
+        ("127.0.0.1:8080", "off", true),
+        ("127.0.0.1:8080", "0.0.0.0:9090", true),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+        ("127.0.0.1:8080", "127.0.0.1:8080", false),
+        ("127.0.0.1:8080", "here", false),
+    ] {
+        let given = [("http.listen", listen), ("http.opsListen", ops)];
+        assert_eq!(with_flags(&given).is_ok(), right, "{given:?}");
+    }
+}
+
+#[test]
 fn contract_5_a_mode_has_what_it_needs() {
     let secret = ("http.auth.jwtSecret", "s");
     let url = ("http.auth.jwksUrl", "http://keys.example/");
@@ -579,9 +594,32 @@ fn contract_5_a_mode_has_what_it_needs() {
         ("trustedHeader", vec![secret], false),
         ("trustedHeader", vec![gateway], true),
         ("none", vec![secret, url, gateway], true),
+        ("jwt,trustedHeader", vec![secret, gateway], true),
+        ("trustedHeader, jwt", vec![url, gateway], true),
+        ("jwt,jwt", vec![secret], true),
+        ("jwt,trustedHeader", vec![secret], false),
+        ("jwt,trustedHeader", vec![gateway], false),
+        ("jwt,trustedHeader", vec![secret, url, gateway], false),
+        ("jwt,none", vec![secret], false),
+        ("jwt,password", vec![secret], false),
     ] {
         let given = [vec![("http.auth.mode", mode)], values].concat();
         assert_eq!(with_flags(&given).is_ok(), right, "{given:?}");
+    }
+}
+
+#[test]
+fn contract_5_modes_are_named_in_any_order_and_shown_in_one() {
+    for modes in ["jwt,trustedHeader", "trustedHeader,jwt"] {
+        let effective = with_flags(&[
+            ("http.auth.mode", modes),
+            ("http.auth.jwtSecret", "s"),
+            ("http.auth.gatewaySecret", "s"),
+        ])
+        .expect("both have what they need");
+        let mode = effective.settings.http.auth.mode;
+        assert_eq!(mode, AuthMode::JwtOrTrustedHeader);
+        assert_eq!(value(&effective, "http.auth.mode").0, "jwt,trustedHeader");
     }
 }
 
