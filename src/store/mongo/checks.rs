@@ -79,7 +79,7 @@ pub async fn check(uri: &str, database: &str, options: &Options) -> Vec<Finding>
             )];
         }
     };
-    let hello = match client::hello(&client, options.patience.call).await {
+    let hello = match client::hello(&client, options.timeouts.call).await {
         Ok(hello) => hello,
         Err(failure) => {
             let advice = "start MongoDB, elect a primary, or correct mongo.uri and its credentials";
@@ -133,7 +133,7 @@ async fn version(client: &Client, options: &Options) -> Finding {
     let subject = "server version";
     let admin = client.database("admin");
     let ask = bounded(
-        options.patience.call,
+        options.timeouts.call,
         admin.run_command(doc! { "buildInfo": 1 }),
     );
     let version = match ask.await {
@@ -162,7 +162,7 @@ async fn version(client: &Client, options: &Options) -> Finding {
 
 async fn clock(client: &Client, options: &Options) -> Finding {
     let subject = "clock";
-    let clock = match MongoClock::start(client.clone(), options.patience.call).await {
+    let clock = match MongoClock::start(client.clone(), options.timeouts.call).await {
         Ok(clock) => clock,
         Err(failure) => return unanswered(subject, &failure),
     };
@@ -180,7 +180,7 @@ async fn clock(client: &Client, options: &Options) -> Finding {
 async fn missing_indexes(client: &Client, database: &str, options: &Options) -> Finding {
     let subject = "indexes";
     let database = client::database(client, database);
-    match indexes::missing(&database, &options.patience).await {
+    match indexes::missing(&database, &options.timeouts).await {
         Ok(missing) if missing.is_empty() => Finding::fine(subject, "complete"),
         Ok(missing) => Finding::bad(
             Severity::Warning,

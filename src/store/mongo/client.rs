@@ -14,7 +14,7 @@ use super::failure::Failure;
 
 /// How long the store waits for the database before it acts on silence.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For one statement, one read, or the choice of a server.
     pub call: Duration,
     /// For one attempt at a commit, before it is asked again.
@@ -30,7 +30,7 @@ pub struct Patience {
     pub lock: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             call: Duration::from_secs(5),
@@ -53,7 +53,7 @@ pub struct Options {
     /// What the server's log and current operations call this client.
     pub app_name: String,
     /// When silence becomes a failure.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Default for Options {
@@ -62,7 +62,7 @@ impl Default for Options {
             max_pool_size: 64,
             min_pool_size: 8,
             app_name: "session-worker".to_owned(),
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -106,7 +106,7 @@ pub(crate) async fn open(uri: &str, options: &Options) -> Result<Client, Connect
     let unusable = |error: mongodb::error::Error| ConnectError::Uri {
         reason: Failure::from(error).reason(),
     };
-    let parse = bounded(options.patience.call, ClientOptions::parse(uri));
+    let parse = bounded(options.timeouts.call, ClientOptions::parse(uri));
     let mut settings = parse.await.map_err(|failure| ConnectError::Uri {
         reason: failure.reason(),
     })?;

@@ -20,7 +20,7 @@ const JUMP_MS: i64 = 5_000;
 #[derive(Debug)]
 pub struct MongoClock {
     client: Client,
-    patience: Duration,
+    limit: Duration,
     face: Face,
 }
 
@@ -75,11 +75,11 @@ impl Face {
 }
 
 impl MongoClock {
-    pub(crate) async fn start(client: Client, patience: Duration) -> Result<Self, Failure> {
-        let face = Face::new(read(&client, patience).await?);
+    pub(crate) async fn start(client: Client, limit: Duration) -> Result<Self, Failure> {
+        let face = Face::new(read(&client, limit).await?);
         Ok(Self {
             client,
-            patience,
+            limit,
             face,
         })
     }
@@ -94,7 +94,7 @@ impl MongoClock {
         let unavailable = |failure: Failure| Error::Unavailable {
             source: failure.into(),
         };
-        let fresh = read(&self.client, self.patience)
+        let fresh = read(&self.client, self.limit)
             .await
             .map_err(unavailable)?;
         Ok(self.face.set(fresh))
@@ -115,8 +115,8 @@ impl Clock for MongoClock {
 }
 
 /// What time the primary says it is.
-pub(crate) async fn told_time(client: &Client, patience: Duration) -> Result<Timestamp, Failure> {
-    let answer = hello(client, patience).await?;
+pub(crate) async fn told_time(client: &Client, limit: Duration) -> Result<Timestamp, Failure> {
+    let answer = hello(client, limit).await?;
     let told = answer
         .get_datetime("localTime")
         .map_err(|error| Failure::from(mongodb::error::Error::custom(error.to_string())))?;
@@ -127,8 +127,8 @@ pub(crate) async fn told_time(client: &Client, patience: Duration) -> Result<Tim
     clippy::disallowed_methods,
     reason = "the host's time is read only to show how far off it is"
 )]
-async fn read(client: &Client, patience: Duration) -> Result<Reading, Failure> {
-    let database = told_time(client, patience).await?;
+async fn read(client: &Client, limit: Duration) -> Result<Reading, Failure> {
+    let database = told_time(client, limit).await?;
     let arrived = Instant::now();
     let host = SystemTime::now()
         .duration_since(UNIX_EPOCH)

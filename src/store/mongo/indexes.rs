@@ -4,7 +4,7 @@
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Database, IndexModel, options::IndexOptions};
 
-use super::client::{ConnectError, Patience, bounded};
+use super::client::{ConnectError, Timeouts, bounded};
 use super::cursor_key;
 use super::failure::{Failure, code};
 
@@ -122,12 +122,12 @@ pub(crate) fn not_ended() -> Document {
 }
 
 /// Makes the collections and indexes that are missing.
-pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(), ConnectError> {
+pub(crate) async fn ensure(database: &Database, timeouts: &Timeouts) -> Result<(), ConnectError> {
     let unreachable = |failure: Failure| ConnectError::Unreachable {
         reason: failure.reason(),
     };
     for collection in COLLECTIONS {
-        match bounded(patience.call, database.create_collection(collection)).await {
+        match bounded(timeouts.call, database.create_collection(collection)).await {
             Err(failure) if failure.code() != Some(code::NAMESPACE_EXISTS) => {
                 return Err(unreachable(failure));
             }
@@ -137,7 +137,7 @@ pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(
     for index in indexes() {
         let collection = database.collection::<Document>(index.collection);
         // Building an index over what is there already takes its time; new collections are empty.
-        let build = bounded(patience.call * 60, collection.create_index(index.model()));
+        let build = bounded(timeouts.call * 60, collection.create_index(index.model()));
         build.await.map_err(|failure| match failure.code() {
             Some(code) if FOREIGN.contains(&code) => ConnectError::ForeignIndex {
                 collection: index.collection,
@@ -146,7 +146,7 @@ pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(
             _ => unreachable(failure),
         })?;
     }
-    cursor_key::ensure(database, patience.call)
+    cursor_key::ensure(database, timeouts.call)
         .await
         .map_err(unreachable)
 }
@@ -154,12 +154,12 @@ pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(
 /// The indexes that are not there, as `collection.name`.
 pub(crate) async fn missing(
     database: &Database,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<Vec<String>, Failure> {
     let mut missing = Vec::new();
     for index in indexes() {
         let collection = database.collection::<Document>(index.collection);
-        let names = match bounded(patience.call, collection.list_index_names()).await {
+        let names = match bounded(timeouts.call, collection.list_index_names()).await {
             Ok(names) => names,
             // The collection does not exist.
             Err(failure) if failure.code() == Some(26) => Vec::new(),

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use mongodb::{Client, ClientSession, Database};
 
 pub use checks::{Finding, Severity, check};
-pub use client::{ConnectError, Options, Patience};
+pub use client::{ConnectError, Options, Timeouts};
 pub use clock::MongoClock;
 pub use documents::{Named, name};
 pub use lane::MongoLane;
@@ -45,7 +45,7 @@ pub struct MongoStore {
 struct Inner {
     client: Client,
     database: Database,
-    patience: Patience,
+    timeouts: Timeouts,
     clock: Arc<MongoClock>,
     undated: deadlines::Undated,
     /// The digest of the rules that this process follows.
@@ -77,18 +77,18 @@ impl MongoStore {
         database: &str,
         options: &Options,
     ) -> Result<Self, ConnectError> {
-        let patience = options.patience;
+        let timeouts = options.timeouts;
         let client = client::open(uri, options).await?;
         let unreachable = |failure: failure::Failure| ConnectError::Unreachable {
             reason: failure.reason(),
         };
-        let hello = client::hello(&client, patience.call)
+        let hello = client::hello(&client, timeouts.call)
             .await
             .map_err(unreachable)?;
         if !client::has_transactions(&hello) {
             return Err(ConnectError::Standalone);
         }
-        let clock = MongoClock::start(client.clone(), patience.call)
+        let clock = MongoClock::start(client.clone(), timeouts.call)
             .await
             .map_err(unreachable)?;
         let database = client::database(&client, database);
@@ -98,7 +98,7 @@ impl MongoStore {
             inner: Arc::new(Inner {
                 client,
                 database,
-                patience,
+                timeouts,
                 clock,
                 undated: deadlines::Undated::default(),
                 rules: OnceLock::new(),
@@ -126,7 +126,7 @@ impl MongoStore {
     /// # Errors
     /// [`ConnectError::ForeignIndex`] where one is there with other keys or options.
     pub async fn ensure_indexes(&self) -> Result<(), ConnectError> {
-        indexes::ensure(&self.inner.database, &self.inner.patience).await
+        indexes::ensure(&self.inner.database, &self.inner.timeouts).await
     }
 
     /// The database's clock, to be refreshed by whoever runs jobs.
@@ -142,7 +142,7 @@ impl MongoStore {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         let shutdown = self.inner.client.clone().shutdown().immediate(true);
-        let _ = tokio::time::timeout(self.inner.patience.cleanup, shutdown.into_future()).await;
+        let _ = tokio::time::timeout(self.inner.timeouts.cleanup, shutdown.into_future()).await;
     }
 
     /// The database itself, for read-only views.

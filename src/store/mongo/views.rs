@@ -56,7 +56,7 @@ impl MongoViews {
         Ok(Self {
             database: client::database(&client, database),
             client,
-            limit: options.patience.call,
+            limit: options.timeouts.call,
         })
     }
 
