@@ -4,8 +4,10 @@
 mod checks;
 mod client;
 mod clock;
+mod connect;
 mod cursor_key;
 mod deadlines;
+mod diagnosis;
 pub(crate) mod documents;
 mod failure;
 mod fence;
@@ -13,6 +15,7 @@ mod indexes;
 pub mod inspect;
 mod lane;
 mod load;
+mod privileges;
 mod reader;
 mod snapshot;
 mod statement;
@@ -27,10 +30,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use mongodb::{Client, ClientSession, Database};
 
 pub use checks::{Finding, Severity, check};
-pub use client::{ConnectError, Options, Timeouts};
+pub use client::{Options, Timeouts};
 pub use clock::MongoClock;
+pub use connect::ConnectError;
+pub use diagnosis::{HostReport, HostState, Role};
 pub use documents::{Named, name};
 pub use lane::MongoLane;
+pub use privileges::PRIVILEGES;
 pub use views::MongoViews;
 
 use crate::record::TopicPartition;
@@ -71,26 +77,35 @@ impl MongoStore {
     /// standalone server. Makes no collections; see [`MongoStore::ensure_indexes`].
     ///
     /// # Errors
-    /// See [`ConnectError`].
+    /// See [`ConnectError`]: only what is final there cannot be cured by trying again.
     pub async fn connect_with(
         uri: &str,
         database: &str,
         options: &Options,
     ) -> Result<Self, ConnectError> {
         let timeouts = options.timeouts;
-        let client = client::open(uri, options).await?;
-        let unreachable = |failure: failure::Failure| ConnectError::Unreachable {
-            reason: failure.reason(),
+        let settings = client::parse(uri, options).await?;
+        let client = client::with(uri, settings.clone())?;
+        let hello = client::hello(&client, timeouts.call).await;
+        let clock = match hello {
+            Ok(hello) if !client::has_transactions(&hello) => Err(ConnectError::Standalone),
+            Ok(_) => MongoClock::start(client.clone(), timeouts.call)
+                .await
+                .map_err(|failure| ConnectError::Unreachable {
+                    reason: failure.reason(),
+                    hosts: Vec::new(),
+                }),
+            Err(failure) => Err(connect::diagnose(uri, &settings, &failure, &timeouts).await),
         };
-        let hello = client::hello(&client, timeouts.call)
-            .await
-            .map_err(unreachable)?;
-        if !client::has_transactions(&hello) {
-            return Err(ConnectError::Standalone);
-        }
-        let clock = MongoClock::start(client.clone(), timeouts.call)
-            .await
-            .map_err(unreachable)?;
+        let clock = match clock {
+            Ok(clock) => clock,
+            Err(error) => {
+                drop(tokio::spawn(
+                    client.shutdown().immediate(true).into_future(),
+                ));
+                return Err(error);
+            }
+        };
         let database = client::database(&client, database);
         let parked = Mutex::default();
         let clock = Arc::new(clock);

@@ -9,8 +9,9 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
 use mongodb::{Client, Collection, Database};
 
-use super::client::{self, ConnectError, Options, bounded};
+use super::client::{self, Options, bounded};
 use super::clock::told_time;
+use super::connect::ConnectError;
 use super::cursor_key;
 use super::documents::{Named, ParticipantDocument, SessionDocument, UserDocument, date, from_raw};
 use super::failure::Failure;
