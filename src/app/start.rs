@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::Rules;
 use crate::kafka::{self, Producer, SetupError};
 use crate::settings::Settings;
 use crate::store::mongo::{ConnectError, MongoStore};
@@ -63,17 +66,17 @@ pub(super) async fn store(settings: &Settings) -> Result<MongoStore, Absence> {
     let connected = MongoStore::connect_with(uri, &settings.mongo.database, &options).await;
     let store = connected.map_err(database_absence)?;
     store.ensure_indexes().await.map_err(database_absence)?;
-    Ok(store)
+    Ok(store.with_rules_digest(rules_digest(&settings.rules)))
+}
+
+/// What two workers must agree on, in 16 hexadecimal digits.
+fn rules_digest(rules: &Rules) -> String {
+    let digest = Sha256::digest(format!("{rules:?}"));
+    crate::wire::hex(&digest[..8])
 }
 
 fn database_absence(error: ConnectError) -> Absence {
-    let is_final = match &error {
-        ConnectError::Uri { .. } | ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
-            true
-        }
-        ConnectError::Unreachable { .. } => false,
-    };
-    absence(is_final, error)
+    absence(error.is_final(), error)
 }
 
 /// The ids to write with: looked up, or registered where `registry.autoRegister` says so.

@@ -12,6 +12,8 @@ use crate::store::{Conflict, Error, Unreadable};
 
 /// MongoDB's error codes that decide something here.
 pub(crate) mod code {
+    /// UserNotFound, AuthenticationFailed, MechanismUnavailable.
+    pub(crate) const LOG_IN: [i32; 3] = [11, 18, 334];
     /// A stored field is of another type than the update needs.
     pub(crate) const TYPE_MISMATCH: i32 = 14;
     /// The user lacks a privilege.
@@ -22,6 +24,8 @@ pub(crate) mod code {
     pub(crate) const WRITE_CONFLICT: i32 = 112;
     /// A unique index has the key already.
     pub(crate) const DUPLICATE_KEY: i32 = 11000;
+    /// The collection does not exist.
+    pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
     /// The collection exists.
     pub(crate) const NAMESPACE_EXISTS: i32 = 48;
 }

@@ -92,14 +92,14 @@ impl LaneStore for MongoLane {
             let _ = kill(
                 &self.store.database,
                 session.id(),
-                self.store.patience.cleanup,
+                self.store.timeouts.cleanup,
             )
             .await;
         }
         let mut transaction = Transaction {
             database: &self.store.database,
             session,
-            patience: &self.store.patience,
+            timeouts: &self.store.timeouts,
         };
         let outcome = transaction.run(steps).await;
         self.busy = false;
@@ -155,7 +155,7 @@ impl LaneStore for MongoLane {
         };
         let lanes: Collection<Document> = self.store.database.collection(LANES);
         let own = doc! { "_id": self.lane.to_string(), "epoch": self.epoch };
-        let outcome = bounded(self.store.patience.call, lanes.update_one(own, change)).await;
+        let outcome = bounded(self.store.timeouts.call, lanes.update_one(own, change)).await;
         match outcome.map_err(Error::unavailable)?.matched_count {
             0 => Err(Error::Fenced),
             _ => Ok(()),
@@ -181,7 +181,7 @@ impl MongoLane {
             .collect();
         let filter = doc! { "_id": { "$in": ids }, "forgetAt": { "$lte": date(commit.clock) } };
         let ledger: Collection<Document> = self.store.database.collection(LEDGER);
-        let delete = bounded(self.store.patience.call, ledger.delete_many(filter));
+        let delete = bounded(self.store.timeouts.call, ledger.delete_many(filter));
         if let Err(failure) = delete.await {
             tracing::debug!(
                 error = failure.reason(),
@@ -206,8 +206,8 @@ impl Drop for MongoLane {
         };
         runtime.spawn(async move {
             let lsid = session.id().clone();
-            let _ = kill(&store.database, &lsid, store.patience.cleanup).await;
-            let _ = bounded(store.patience.cleanup, session.abort_transaction()).await;
+            let _ = kill(&store.database, &lsid, store.timeouts.cleanup).await;
+            let _ = bounded(store.timeouts.cleanup, session.abort_transaction()).await;
             store.park(lane, session);
         });
     }

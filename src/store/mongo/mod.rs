@@ -4,8 +4,10 @@
 mod checks;
 mod client;
 mod clock;
+mod connect;
 mod cursor_key;
 mod deadlines;
+mod diagnosis;
 pub(crate) mod documents;
 mod failure;
 mod fence;
@@ -14,6 +16,7 @@ pub mod inspect;
 mod lane;
 mod lenient;
 mod load;
+mod privileges;
 mod reader;
 mod snapshot;
 mod statement;
@@ -28,10 +31,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use mongodb::{Client, ClientSession, Database};
 
 pub use checks::{Finding, Severity, check};
-pub use client::{ConnectError, Options, Patience};
+pub use client::{Options, Timeouts};
 pub use clock::MongoClock;
+pub use connect::ConnectError;
+pub use diagnosis::{HostReport, HostState, Role};
 pub use documents::{Named, name};
 pub use lane::MongoLane;
+pub use privileges::PRIVILEGES;
 pub use views::MongoViews;
 
 use crate::record::TopicPartition;
@@ -46,7 +52,7 @@ pub struct MongoStore {
 struct Inner {
     client: Client,
     database: Database,
-    patience: Patience,
+    timeouts: Timeouts,
     clock: Arc<MongoClock>,
     undated: deadlines::Undated,
     /// The digest of the rules that this process follows.
@@ -72,26 +78,35 @@ impl MongoStore {
     /// standalone server. Makes no collections; see [`MongoStore::ensure_indexes`].
     ///
     /// # Errors
-    /// See [`ConnectError`].
+    /// See [`ConnectError`]: only what is final there cannot be cured by trying again.
     pub async fn connect_with(
         uri: &str,
         database: &str,
         options: &Options,
     ) -> Result<Self, ConnectError> {
-        let patience = options.patience;
-        let client = client::open(uri, options).await?;
-        let unreachable = |failure: failure::Failure| ConnectError::Unreachable {
-            reason: failure.reason(),
+        let timeouts = options.timeouts;
+        let settings = client::parse(uri, options).await?;
+        let client = client::with(uri, settings.clone())?;
+        let hello = client::hello(&client, timeouts.call).await;
+        let clock = match hello {
+            Ok(hello) if !client::has_transactions(&hello) => Err(ConnectError::Standalone),
+            Ok(_) => MongoClock::start(client.clone(), timeouts.call)
+                .await
+                .map_err(|failure| ConnectError::Unreachable {
+                    reason: failure.reason(),
+                    hosts: Vec::new(),
+                }),
+            Err(failure) => Err(connect::diagnose(uri, &settings, &failure, &timeouts).await),
         };
-        let hello = client::hello(&client, patience.call)
-            .await
-            .map_err(unreachable)?;
-        if !client::has_transactions(&hello) {
-            return Err(ConnectError::Standalone);
-        }
-        let clock = MongoClock::start(client.clone(), patience.call)
-            .await
-            .map_err(unreachable)?;
+        let clock = match clock {
+            Ok(clock) => clock,
+            Err(error) => {
+                drop(tokio::spawn(
+                    client.shutdown().immediate(true).into_future(),
+                ));
+                return Err(error);
+            }
+        };
         let database = client::database(&client, database);
         let parked = Mutex::default();
         let clock = Arc::new(clock);
@@ -99,7 +114,7 @@ impl MongoStore {
             inner: Arc::new(Inner {
                 client,
                 database,
-                patience,
+                timeouts,
                 clock,
                 undated: deadlines::Undated::default(),
                 rules: OnceLock::new(),
@@ -127,7 +142,7 @@ impl MongoStore {
     /// # Errors
     /// [`ConnectError::ForeignIndex`] where one is there with other keys or options.
     pub async fn ensure_indexes(&self) -> Result<(), ConnectError> {
-        indexes::ensure(&self.inner.database, &self.inner.patience).await
+        indexes::ensure(&self.inner.database, &self.inner.timeouts).await
     }
 
     /// The database's clock, to be refreshed by whoever runs jobs.
@@ -143,7 +158,7 @@ impl MongoStore {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         let shutdown = self.inner.client.clone().shutdown().immediate(true);
-        let _ = tokio::time::timeout(self.inner.patience.cleanup, shutdown.into_future()).await;
+        let _ = tokio::time::timeout(self.inner.timeouts.cleanup, shutdown.into_future()).await;
     }
 
     /// The database itself, for read-only views.

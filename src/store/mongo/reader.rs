@@ -52,7 +52,7 @@ impl MongoStore {
 impl Inner {
     /// A view of the whole database as of one moment.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Failure> {
-        Snapshot::begin(&self.client, self.database.name(), self.patience.call).await
+        Snapshot::begin(&self.client, self.database.name(), self.timeouts.call).await
     }
 
     async fn forget(&self, collection: &str, now: Timestamp) -> Result<u64, Failure> {
@@ -82,7 +82,7 @@ impl Inner {
             if !due.is_empty() {
                 // Judged again under the same id in the meantime, an entry stays.
                 let filter = doc! { "_id": { "$in": due }, "forgetAt": { "$lte": date(now) } };
-                let gone = bounded(self.patience.call, entries.delete_many(filter)).await?;
+                let gone = bounded(self.timeouts.call, entries.delete_many(filter)).await?;
                 forgotten += gone.deleted_count;
             }
             tokio::time::sleep(FORGET_PAUSE).await;

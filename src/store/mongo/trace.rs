@@ -14,7 +14,7 @@ use crate::store::{Error, Forward, LedgerEntry, Unreadable};
 
 /// Ids asked for at once.
 const TOGETHER: usize = 500;
-/// Entries that one step of the walk passes: each is a read within the patience of a call.
+/// Entries that one step of the walk passes: each is a read within the timeouts of a call.
 const STRETCH: u64 = 20_000;
 
 /// What was found, and what of it cannot be read.

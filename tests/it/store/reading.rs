@@ -274,12 +274,12 @@ async fn an_index_of_somebody_else_is_named() {
 
 #[tokio::test]
 async fn nobody_at_home_and_nonsense_are_told_apart() {
-    let patience = mongo::Patience {
+    let timeouts = mongo::Timeouts {
         call: Duration::from_millis(500),
-        ..mongo::Patience::default()
+        ..mongo::Timeouts::default()
     };
     let options = Options {
-        patience,
+        timeouts,
         ..Options::default()
     };
     // Port 1 is reserved: nobody listens there.
