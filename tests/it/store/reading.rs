@@ -1,7 +1,5 @@
 //! Reading page by page, forgetting, the clock, and what `check` finds.
 
-use std::time::Duration;
-
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use session_worker::clock::Clock;
@@ -270,31 +268,4 @@ async fn an_index_of_somebody_else_is_named() {
         ),
         "{error}"
     );
-}
-
-#[tokio::test]
-async fn nobody_at_home_and_nonsense_are_told_apart() {
-    let timeouts = mongo::Timeouts {
-        call: Duration::from_millis(500),
-        ..mongo::Timeouts::default()
-    };
-    let options = Options {
-        timeouts,
-        ..Options::default()
-    };
-    // Port 1 is reserved: nobody listens there.
-    let uri = "mongodb://127.0.0.1:1/?replicaSet=rs0";
-    let error = MongoStore::connect_with(uri, "x", &options)
-        .await
-        .expect_err("nobody listens");
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
-    let findings = mongo::check(uri, "x", &options).await;
-    assert_eq!((findings.len(), findings[0].subject), (1, "primary"));
-
-    let error = MongoStore::connect_with("kafka://x", "x", &options)
-        .await
-        .expect_err("nonsense");
-    assert!(matches!(error, ConnectError::Uri { .. }), "{error}");
-    let findings = mongo::check("kafka://x", "x", &options).await;
-    assert_eq!((findings.len(), findings[0].subject), (1, "uri"));
 }
