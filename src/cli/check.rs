@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::flags::{SettingsFlags, TopicsFlag};
 use super::output::Output;
 use super::{schemas, topics};
+use crate::http::Authenticator;
 use crate::kafka::topics::{Growth, Topics};
 use crate::settings::{Effective, Settings};
 use crate::store;
@@ -78,11 +79,15 @@ pub(super) async fn run(
     let effective = flags.load()?;
     let file = file.load(&effective.settings.topics)?;
     let settings = &effective.settings;
-    let (kafka, registry, mongo) =
-        tokio::join!(kafka(settings, &file), registry(settings), mongo(settings));
+    let (kafka, registry, mongo, keys) = tokio::join!(
+        kafka(settings, &file),
+        registry(settings),
+        mongo(settings),
+        keys(settings)
+    );
     let own = [Some(of_settings(&effective)), of_secret(settings)];
     let own = own.into_iter().flatten().collect();
-    let findings = [own, kafka, registry, mongo].concat();
+    let findings = [own, kafka, registry, mongo, keys].concat();
     output.print(|| words(&findings), || shown(&findings))?;
     let faulty = findings
         .iter()
@@ -156,7 +161,11 @@ async fn registry(settings: &Settings) -> Vec<Finding> {
         Some(text) => Finding::fault("schemas", text),
     });
     let reached = Finding::ok("registry", "answers");
-    std::iter::once(reached).chain(findings).collect()
+    // Another URL answers for these, as long as it is there.
+    let faulty = schemas::faulty_urls(settings).await.into_iter();
+    let faulty = faulty.map(|fault| Finding::warning("registry", fault));
+    let reached = std::iter::once(reached).chain(faulty);
+    reached.chain(findings).collect()
 }
 
 async fn mongo(settings: &Settings) -> Vec<Finding> {
@@ -187,6 +196,31 @@ async fn mongo(settings: &Settings) -> Vec<Finding> {
         }
     });
     findings.collect()
+}
+
+/// The keys that tokens are checked with, where they are published.
+async fn keys(settings: &Settings) -> Vec<Finding> {
+    let fault = |text: String| Some(Finding::fault("keys", text));
+    let found = match Authenticator::new(&settings.http.auth) {
+        Err(error) => fault(error.to_string()),
+        Ok(callers) => match callers.published_keys().await {
+            None => None,
+            Some(Ok(0)) => fault(
+                "http.auth.jwksUrl publishes no key that can check a signature, so every token is \
+                 refused; publish an RSA (2048 bits or more), P-256, P-384 or Ed25519 key"
+                    .to_owned(),
+            ),
+            Some(Ok(count)) => Some(Finding::ok(
+                "keys",
+                format!("http.auth.jwksUrl publishes {count}"),
+            )),
+            Some(Err(reason)) => fault(format!(
+                "http.auth.jwksUrl cannot be fetched, so every token is answered 503: {reason}; \
+                 correct it, or make it reachable from here"
+            )),
+        },
+    };
+    found.into_iter().collect()
 }
 
 fn words(findings: &[Finding]) -> String {

@@ -62,7 +62,8 @@ fn failure(error: anyhow::Error) -> Failure {
         Err(error) => error,
     };
     match error.downcast::<LookupError>() {
-        Ok(error) => Failure::operation(error, "start the registry or set registry.urls"),
+        // The text ends with what to do.
+        Ok(error) => Failure::Operation(error.to_string()),
         Err(error) => Failure::Operation(format!("{error:#}")),
     }
 }

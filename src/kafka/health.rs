@@ -161,14 +161,10 @@ impl Statistics {
             .ok()
     }
 
-    /// The offset after the last record of a partition, where the client knows it.
-    pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
-        let partition = self
-            .topics
-            .get(topic)?
-            .partitions
-            .get(&partition.to_string())?;
-        (partition.hi_offset >= 0).then_some(partition.hi_offset)
+    /// What they say about a partition.
+    pub(crate) fn partition(&self, topic: &str, partition: i32) -> Option<&PartitionStatistics> {
+        let topic = self.topics.get(topic)?;
+        topic.partitions.get(&partition.to_string())
     }
 
     /// A broker proper is connected (bootstrap addresses and coordinators are entries, too).
@@ -188,7 +184,15 @@ struct TopicStatistics {
     partitions: BTreeMap<String, PartitionStatistics>,
 }
 
+/// Offsets are negative where the client does not know them.
 #[derive(Deserialize)]
-struct PartitionStatistics {
-    hi_offset: i64,
+pub(crate) struct PartitionStatistics {
+    /// The first offset in the log.
+    pub(crate) lo_offset: i64,
+    /// The offset after the last record that is committed.
+    pub(crate) ls_offset: i64,
+    /// The end of the log that the client last told of.
+    pub(crate) eof_offset: i64,
+    /// What waits in the partition's queue.
+    pub(crate) fetchq_cnt: i64,
 }

@@ -14,6 +14,7 @@ mod sender;
 mod settings;
 mod tail;
 pub mod topics;
+mod words;
 
 pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
 pub use self::health::Health;

@@ -127,9 +127,10 @@ const OWNED: &[(&str, &str)] = &[
         "auto.offset.reset",
         "positions live in MongoDB; use `session-worker lanes seek`",
     ),
+    ("enable.partition.eof", "the worker's readiness rests on it"),
     ("isolation.level", "a lane reads committed records only"),
-    ("enable.partition.eof", "a lane reads records only"),
     ("consume.callback.max.messages", "a lane reads records only"),
+    ("check.crcs", "damaged records must not pass for good ones"),
     ("statistics.interval.ms", "the worker's health rests on it"),
     (
         "allow.auto.create.topics",
@@ -231,9 +232,12 @@ impl Settings {
                 ("partition.assignment.strategy", "range"),
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
+                // `error` would stop the partition for good. The lane's log notices the jump.
+                ("auto.offset.reset", "earliest"),
+                // A fetch that works says so, even where it brings no record.
+                ("enable.partition.eof", "true"),
                 ("isolation.level", "read_committed"),
-                // A position comes from MongoDB: outside the log it must surface, not jump.
-                ("auto.offset.reset", "error"),
+                ("check.crcs", "true"),
                 ("statistics.interval.ms", "1000"),
             ],
         );
@@ -318,7 +322,6 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "524288"),
     ("fetch.max.bytes", "8388608"),
-    ("check.crcs", "true"),
 ];
 
 const READER_DEFAULTS: &[(&str, &str)] = &[

@@ -15,6 +15,7 @@ mod indexes;
 pub mod inspect;
 mod jobs;
 mod lane;
+mod lenient;
 mod load;
 mod privileges;
 mod reader;

@@ -1,7 +1,11 @@
 //! The Kafka edge against a real broker.
 
+mod codecs;
 mod consumer;
+mod damage;
+mod ends;
 mod hostile;
+mod outages;
 mod producer;
 mod rebalance;
 mod scan;

@@ -10,6 +10,7 @@ mod plans;
 mod reading;
 mod scene;
 mod spoil;
+mod unreadable;
 mod views;
 
 use session_worker::store::memory::MemoryStore;
