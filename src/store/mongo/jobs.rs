@@ -60,7 +60,7 @@ impl MongoStore {
 
     async fn take(&self, job: &'static str, owner: i64) -> Result<Option<RawDocumentBuf>, Failure> {
         let now = self.inner.clock.now();
-        // A lease that cannot be read, or that a clock long gone has given, binds nobody.
+        // A lease that cannot be read, or lies further ahead than any is given, does not count.
         let free = doc! { "$or": [
             { "until": { "$not": { "$gt": date(now) } } },
             { "until": { "$gt": date(now.plus(REST_AT_MOST)) } },
@@ -99,7 +99,7 @@ impl Turn {
         self.write(Some(done), LEASE).await
     }
 
-    /// Gives the turn back with the place to go on from; nobody takes it for `rest`.
+    /// Gives the turn back with the place to go on from; no instance takes it for `rest`.
     pub(super) async fn end(self, done: Option<&Place>, rest: Duration) -> Result<(), Failure> {
         self.write(done, rest.min(REST_AT_MOST)).await.map(drop)
     }

@@ -9,7 +9,7 @@ use crate::domain::SessionId;
 use crate::store::{Error, StoredSession};
 
 impl MongoStore {
-    /// The session called `id` with everybody who was ever in it, if it exists.
+    /// The session called `id` with all its participants, if it exists.
     ///
     /// # Errors
     /// [`Error::Unavailable`], or [`Error::Refused`] where it cannot be read.

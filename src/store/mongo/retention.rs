@@ -28,7 +28,7 @@ const PAGE: usize = 1_000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long one run goes on; the next one continues.
 const RUN: Duration = Duration::from_secs(20 * 60);
-/// How long nobody begins another run after one that came to the end: it is an hourly job.
+/// How long no other run begins after one that came to the end: it is an hourly job.
 const REST: Duration = Duration::from_secs(30 * 60);
 
 /// What a run came to.

@@ -217,7 +217,7 @@ async fn a_server_says_what_is_wrong_with_a_deployment_that_works() {
         ("replica set", "rs0"),
         ("majority", "follows the primary"),
         ("member", "is the primary of rs0"),
-        ("privileges", "restricts nobody"),
+        ("privileges", "without authorization"),
     ] {
         assert_eq!(of(subject).severity, Severity::Fine, "{findings:?}");
         assert!(of(subject).detail.contains(detail), "{findings:?}");
