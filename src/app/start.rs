@@ -72,11 +72,18 @@ pub(super) async fn store(settings: &Settings) -> Result<MongoStore, Absence> {
 /// What two workers must agree on, in 16 hexadecimal digits.
 fn rules_digest(rules: &Rules) -> String {
     let digest = Sha256::digest(format!("{rules:?}"));
-    crate::wire::hex(&digest[..8])
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn database_absence(error: ConnectError) -> Absence {
-    absence(error.is_final(), error)
+    absence(
+        error.is_final(),
+        error,
+        "MongoDB cannot be used yet; see mongo.uri",
+    )
 }
 
 /// The ids to write with: looked up, or registered where `registry.autoRegister` says so.
@@ -88,10 +95,11 @@ pub(super) async fn output_ids(
     if settings.registry.auto_register {
         registry.register_all(&subjects).await.map_err(|error| {
             let is_final = matches!(error, RegistryError::Refused { .. });
-            let error = anyhow::Error::new(error).context(
+            absence(
+                is_final,
+                error,
                 "the schemas cannot be registered; `session-worker schemas check` says what differs",
-            );
-            absence(is_final, error)
+            )
         })?;
     }
     registry.output_ids(&subjects).await.map_err(|error| match error {
@@ -100,8 +108,7 @@ pub(super) async fn output_ids(
              registry.autoRegister"
         )),
         error @ LookupError::Unavailable { .. } => {
-            let error = anyhow::Error::new(error);
-            Absence::Wait(error.context("look up the schemas"))
+            absence(false, error, "the schemas cannot be looked up yet; see registry.urls")
         }
     })
 }
@@ -123,11 +130,15 @@ pub(super) async fn producer(settings: &Settings) -> Result<(i32, Arc<Producer>)
 
 pub(super) fn kafka_absence(error: SetupError) -> Absence {
     let is_final = !error.may_pass();
-    absence(is_final, error)
+    absence(
+        is_final,
+        error,
+        "Kafka cannot be used yet; see kafka.brokers",
+    )
 }
 
-fn absence(is_final: bool, error: impl Into<anyhow::Error>) -> Absence {
-    let error = error.into();
+fn absence(is_final: bool, error: impl Into<anyhow::Error>, what: &'static str) -> Absence {
+    let error = error.into().context(what);
     if is_final {
         Absence::Final(error)
     } else {
