@@ -13,6 +13,21 @@ pub(super) fn reading(error: &KafkaError, lane: &TopicPartition) -> String {
     }
 }
 
+/// The group does not give partitions.
+pub(super) fn joining(code: Code, reason: &str) -> String {
+    match code {
+        Code::GroupAuthorizationFailed => {
+            format!(
+                "READ on the group kafka.groupId is not allowed: grant it to this worker's user ({reason})"
+            )
+        }
+        Code::TopicAuthorizationFailed => {
+            format!("a topic may not be read: grant READ on it to this worker's user ({reason})")
+        }
+        _ => format!("a topic does not exist: create it again ({reason})"),
+    }
+}
+
 /// Asking for the ends of `lane` failed.
 pub(super) fn asking(error: &KafkaError, lane: &TopicPartition) -> String {
     match error.rdkafka_error_code() {
