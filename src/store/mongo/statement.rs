@@ -86,7 +86,7 @@ fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
         None => set.append(cstr!("next"), RawBsonRef::Null),
     }
     set.append(cstr!("acked"), commit.acked);
-    set.append(cstr!("deaths"), 0_i32);
+    set.append(cstr!("deaths"), commit.deaths);
     set.append(cstr!("clock"), date(commit.clock));
     match commit.last {
         Some(last) => set.append(cstr!("last"), to_raw(&LastRecordDocument::new(last))),
