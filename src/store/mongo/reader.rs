@@ -6,16 +6,18 @@ use super::failure::Failure;
 use super::snapshot::Snapshot;
 use super::{Inner, MongoStore};
 use crate::domain::SessionId;
-use crate::store::{Error, StoredSession};
+use crate::store::{Error, StoredSession, Unreadable};
 
 impl MongoStore {
     /// The session called `id` with all its participants, if it exists.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or [`Error::Refused`] where it cannot be read.
-    pub async fn session(&self, id: &SessionId) -> Result<Option<StoredSession>, Error> {
-        let found = self.inner.session(id).await.map_err(Error::unavailable)?;
-        found.transpose().map_err(Error::refused)
+    /// [`Error::Unavailable`].
+    pub async fn session(
+        &self,
+        id: &SessionId,
+    ) -> Result<Option<Result<StoredSession, Unreadable>>, Error> {
+        self.inner.session(id).await.map_err(Error::unavailable)
     }
 }
 

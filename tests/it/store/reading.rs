@@ -139,7 +139,7 @@ async fn every_collection_is_read_in_pages_and_in_order_whatever_stands_in_it() 
     assert_eq!(lanes.len(), 3, "{lanes:?}");
 
     let one = store.session(&scene.session_id("000")).await.expect("read");
-    assert_eq!(one, Some(scene.session("000")));
+    assert_eq!(one, Some(Ok(scene.session("000"))));
     let none = store.session(&scene.session_id("none")).await;
     assert_eq!(none.expect("read"), None);
 }
