@@ -14,7 +14,8 @@ use crate::wire::LookupError;
 pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Failure> {
     let effective = flags.load()?;
     let topics = file.load(&effective.settings.topics)?;
-    telemetry::start_logging(effective.settings.log.format, Destination::Stdout, "info");
+    let format = effective.settings.log.format;
+    telemetry::start_logging(format, Destination::Stdout, telemetry::RUN_FILTER);
     log(&effective);
     let metrics = telemetry::install_recorder().map_err(|error| {
         Failure::operation(
@@ -32,7 +33,12 @@ pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Fail
     super::end_threads(runtime);
     match ended {
         Ok(()) => Ok(Done::Ok),
-        Err(error) => Err(failure(error)),
+        Err(error) => {
+            let failure = failure(error);
+            // The message on standard error is for the one who called; this line is for who reads logs.
+            tracing::error!(error = failure.text(), "the worker ends");
+            Err(failure)
+        }
     }
 }
 
