@@ -95,6 +95,7 @@ async fn live(
     };
     vitals.drain();
     worker.stop(settings.shutdown.timeout).await;
+    tracing::info!("drained; answers under way may finish");
     stop.cancel();
     // Answers under way may finish; the listener bounds them itself.
     if let Err(error) = serving.await {

@@ -126,7 +126,9 @@ pub(super) fn kafka_absence(error: SetupError) -> Absence {
         | SetupError::BadProperty { .. }
         | SetupError::Client { .. }
         | SetupError::MissingTopic { .. } => true,
-        SetupError::Change { .. } | SetupError::Unavailable { .. } => false,
+        SetupError::Change { .. }
+        | SetupError::Unavailable { .. }
+        | SetupError::Unusable { .. } => false,
     };
     absence(is_final, error)
 }

@@ -171,7 +171,15 @@ async fn mongo(settings: &Settings) -> Vec<Finding> {
         };
         Finding::new("mongodb", verdict, format!("{subject}: {detail}{advice}"))
     });
-    findings.collect()
+    let mut findings: Vec<Finding> = findings.collect();
+    if let [finding] = findings.as_slice()
+        && finding.verdict == Verdict::Fault
+    {
+        // That it cannot be used is the only finding then.
+        let why = "version, clock, privileges and indexes: it cannot be used";
+        findings.push(Finding::unseen("mongodb", why));
+    }
+    findings
 }
 
 fn words(findings: &[Finding]) -> String {

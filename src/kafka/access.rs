@@ -14,7 +14,6 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::topic_partition_list::Offset;
-use rdkafka::util::Timeout;
 
 use super::admin::Quiet;
 use super::settings::{Settings, SetupError};
