@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock as _;
-use crate::http::{self, Listener};
+use crate::http::{self, Listeners};
 use crate::jobs::Jobs;
 use crate::kafka::{Consumer, Producer};
 use crate::lane::{Bounds, Homes, Lanes, Shared, StatusBoard};
@@ -62,17 +62,15 @@ async fn live(
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let vitals = Arc::new(Vitals::default());
-    let listener = Listener::bind(settings.http.listen).await?;
-    tracing::info!(address = %listener.address(), "listening");
+    let listeners = Listeners::bind(&settings.http).await?;
     let readers = readers(&settings).await?;
     if settings.http.auth.has_guessable_secret() {
         tracing::warn!(
             "http.auth.jwtSecret is shorter than 32 bytes and can be guessed; set a longer one"
         );
     }
-    let mode = settings.http.auth.mode;
-    let sources = http::Sources::new(vitals.clone(), metrics.clone(), readers, mode);
-    let serving = tokio::spawn(listener.serve(http::router(sources), stop.clone()));
+    let sources = http::Sources::new(vitals.clone(), metrics.clone(), readers, &settings.http);
+    let serving = tokio::spawn(listeners.serve(sources, stop.clone()));
     let folding = tokio::spawn(metrics.keep_up());
 
     let started = tokio::select! {

@@ -4,12 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::kafka::{self, Producer, SetupError};
 use crate::settings::Settings;
 use crate::store::mongo::{ConnectError, MongoStore};
-use crate::wire::registry::RegistryError;
+use crate::wire::registry::{Confirmation, RegistryError};
 use crate::wire::{LookupError, OutputIds, Registry, subjects};
 
 use super::health::Vitals;
@@ -100,7 +98,7 @@ pub(super) async fn output_ids(
         )),
         error @ LookupError::Unavailable { .. } => {
             let error = anyhow::Error::new(error);
-            Absence::Wait(error.context("look up the schemas; check registry.urls"))
+            Absence::Wait(error.context("look up the schemas"))
         }
     })
 }
@@ -121,15 +119,7 @@ pub(super) async fn producer(settings: &Settings) -> Result<(i32, Arc<Producer>)
 }
 
 pub(super) fn kafka_absence(error: SetupError) -> Absence {
-    let is_final = match &error {
-        SetupError::OwnedProperty { .. }
-        | SetupError::BadProperty { .. }
-        | SetupError::Client { .. }
-        | SetupError::MissingTopic { .. } => true,
-        SetupError::Change { .. }
-        | SetupError::Unavailable { .. }
-        | SetupError::Unusable { .. } => false,
-    };
+    let is_final = !error.may_pass();
     absence(is_final, error)
 }
 
@@ -144,6 +134,6 @@ fn absence(is_final: bool, error: impl Into<anyhow::Error>) -> Absence {
 
 /// A client of the registry.
 pub(super) fn registry(settings: &Settings) -> anyhow::Result<Registry> {
-    let urls = settings.registry.exposed_urls();
-    Registry::new(&urls).context("registry.urls is not usable")
+    let connection = settings.registry.connection();
+    Ok(Registry::new(&connection, Confirmation::WORKER)?)
 }

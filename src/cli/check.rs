@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::flags::{SettingsFlags, TopicsFlag};
 use super::output::Output;
 use super::schemas;
+use crate::http::Authenticator;
 use crate::settings::{Effective, Settings};
 use crate::store;
 use crate::store::mongo::Severity;
@@ -86,15 +87,16 @@ pub(super) async fn run(
     let effective = flags.load()?;
     let file = file.load(&effective.settings.topics)?;
     let settings = &effective.settings;
-    let (kafka, registry, mongo, lanes) = tokio::join!(
+    let (kafka, registry, mongo, lanes, keys) = tokio::join!(
         brokers::look(settings, &file),
         registry(settings),
         mongo(settings),
-        lanes::look(settings)
+        lanes::look(settings),
+        keys(settings)
     );
     let own = [Some(of_settings(&effective)), of_secret(settings)];
     let own = own.into_iter().flatten().collect();
-    let findings = [own, kafka, registry, mongo, lanes].concat();
+    let findings = [own, kafka, registry, mongo, lanes, keys].concat();
     output.print(|| words(&findings), || shown(&findings))?;
     let faulty = findings
         .iter()
@@ -145,7 +147,11 @@ async fn registry(settings: &Settings) -> Vec<Finding> {
         Some(text) => Finding::fault("schemas", text),
     });
     let reached = Finding::ok("registry", "answers");
-    std::iter::once(reached).chain(findings).collect()
+    // Another URL answers for these, as long as it is there.
+    let faulty = schemas::faulty_urls(settings).await.into_iter();
+    let faulty = faulty.map(|fault| Finding::warning("registry", fault));
+    let reached = std::iter::once(reached).chain(faulty);
+    reached.chain(findings).collect()
 }
 
 async fn mongo(settings: &Settings) -> Vec<Finding> {
@@ -180,6 +186,31 @@ async fn mongo(settings: &Settings) -> Vec<Finding> {
         findings.push(Finding::unseen("mongodb", why));
     }
     findings
+}
+
+/// The keys that tokens are checked with, where they are published.
+async fn keys(settings: &Settings) -> Vec<Finding> {
+    let fault = |text: String| Some(Finding::fault("keys", text));
+    let found = match Authenticator::new(&settings.http.auth) {
+        Err(error) => fault(error.to_string()),
+        Ok(callers) => match callers.published_keys().await {
+            None => None,
+            Some(Ok(0)) => fault(
+                "http.auth.jwksUrl publishes no key that can check a signature, so every token is \
+                 refused; publish an RSA (2048 bits or more), P-256, P-384 or Ed25519 key"
+                    .to_owned(),
+            ),
+            Some(Ok(count)) => Some(Finding::ok(
+                "keys",
+                format!("http.auth.jwksUrl publishes {count}"),
+            )),
+            Some(Err(reason)) => fault(format!(
+                "http.auth.jwksUrl cannot be fetched, so every token is answered 503: {reason}; \
+                 correct it, or make it reachable from here"
+            )),
+        },
+    };
+    found.into_iter().collect()
 }
 
 fn words(findings: &[Finding]) -> String {

@@ -127,7 +127,7 @@ enum Command {
     },
     /// Print the OpenAPI 3.1 document of the HTTP views
     Openapi,
-    /// Ask the worker at http.listen how it is; exit 1 unless it is well (an image's health check)
+    /// Ask the worker at http.opsListen, else http.listen, how it is; exit 1 unless it is well (an image's health check)
     Probe {
         #[command(flatten)]
         target: Target,

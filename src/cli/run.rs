@@ -8,7 +8,6 @@ use crate::kafka::{self, SetupError};
 use crate::settings::Effective;
 use crate::store::mongo::ConnectError;
 use crate::telemetry::{self, Destination};
-use crate::wire::LookupError;
 
 /// Runs the worker until it is told to stop.
 pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Failure> {
@@ -68,7 +67,8 @@ fn failure(error: anyhow::Error) -> Failure {
         Err(error) => error,
     };
     match error.downcast::<LookupError>() {
-        Ok(error) => Failure::operation(error, "start the registry or set registry.urls"),
+        // The text ends with what to do.
+        Ok(error) => Failure::Operation(error.to_string()),
         Err(error) => Failure::Operation(format!("{error:#}")),
     }
 }

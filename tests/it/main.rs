@@ -7,6 +7,7 @@
 mod cli;
 mod kafka;
 mod protected;
+mod registry;
 mod services;
 mod store;
 mod worker;

@@ -83,7 +83,7 @@ impl Gathering<'_, '_> {
                 "registry",
                 format!(
                     "{fault}; commands and matches in Avro are not decoded, and outputs are read by \
-                     this version's schemas; start the registry or set registry.urls"
+                     this version's schemas"
                 ),
             );
         }

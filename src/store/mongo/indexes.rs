@@ -74,7 +74,7 @@ impl Index {
     }
 }
 
-fn indexes() -> [Index; 7] {
+fn indexes() -> [Index; 8] {
     let words = doc! { "$gt": "" };
     [
         Index::new(
@@ -88,6 +88,16 @@ fn indexes() -> [Index; 7] {
             unique: true,
             only: Some(doc! { "inviteCode": words }),
             ..Index::new(SESSIONS, "findByInviteCode", doc! { "inviteCode": 1 })
+        },
+        // The list that matchmaking reads, longest waiting first. A session that starts in the
+        // transaction that makes it is never in this index.
+        Index {
+            only: Some(doc! { "type": "public", "status": "waiting" }),
+            ..Index::new(
+                SESSIONS,
+                "publicWaiting",
+                doc! { "createdAt": 1, "_id": 1, "targetLanguageCode": 1 },
+            )
         },
         Index::new(SESSIONS, "findByHostUserId", doc! { "hostUserId": 1 }),
         Index {

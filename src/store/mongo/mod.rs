@@ -12,6 +12,7 @@ mod fence;
 mod indexes;
 pub mod inspect;
 mod lane;
+mod lenient;
 mod load;
 mod reader;
 mod snapshot;

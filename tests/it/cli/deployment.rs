@@ -186,3 +186,36 @@ async fn lanes_are_shown_and_moved() {
         (&1.into(), &0.into(), &0.into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_fetches_the_keys_that_tokens_are_checked_with() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let router =
+        axum::Router::new().route("/keys", axum::routing::get(|| async { "{\"keys\":[]}" }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    for (url, word) in [
+        (format!("http://{address}/keys"), "publishes no key"),
+        (format!("http://{address}/nothing"), "404"),
+        ("http://127.0.0.1:1/keys".to_owned(), "cannot be fetched"),
+    ] {
+        let check = tokio::task::spawn_blocking(move || {
+            ended(&mut worker(&[
+                "check",
+                "--kafka-brokers=127.0.0.1:1",
+                "--registry-urls=http://127.0.0.1:1",
+                "--mongo-uri=mongodb://127.0.0.1:1/?replicaSet=rs0",
+                "--set=http.auth.mode=jwt",
+                &format!("--set=http.auth.jwksUrl={url}"),
+            ]))
+        });
+        let check = check.await.expect("the process was waited for");
+        assert_eq!(check.code, Some(1), "{check:?}");
+        let mut faults = check.out.lines().filter(|line| line.starts_with("fault"));
+        assert!(
+            faults.any(|line| line.contains("http.auth.jwksUrl") && line.contains(word)),
+            "{word}: {check:?}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ mod plans;
 mod reading;
 mod scene;
 mod spoil;
+mod unreadable;
 mod views;
 
 use session_worker::store::memory::MemoryStore;

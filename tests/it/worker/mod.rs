@@ -2,6 +2,7 @@
 //! teams can see (topics, `/readyz`, exit codes, `audit`).
 
 mod acceptance;
+mod callers;
 pub(crate) mod client;
 mod dead_letters;
 mod deadlines;

@@ -12,10 +12,9 @@ use super::malformed::OUT_OF_RANGE;
 use super::{Malformed, Name, date, few, instant, named, present};
 use crate::domain::{
     ConnectionId, EndReason, InviteCode, LeaveReason, Participant, ParticipantStatus, Role,
-    Session, SessionId, SessionKind, SessionSnapshot, SessionStatus, TopicId, UserId, Warning,
+    Session, SessionId, SessionKind, SessionStatus, TopicId, UserId, Warning,
 };
 use crate::store::mongo::indexes::{PARTICIPANTS, SESSIONS};
-use crate::store::views::{Membership, SessionOutline};
 use crate::store::{StoredSession, Unreadable};
 
 named!(SessionKind, "a session's type", Public => "public", Private => "private");
@@ -208,40 +207,9 @@ impl<'a> SessionDocument<'a> {
         }
     }
 
-    /// Whose document this is.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// The session's home partition.
     pub(crate) fn home(&self) -> i32 {
         self.home
-    }
-
-    /// What the session's own document says, without its participants.
-    pub(crate) fn outline(self) -> SessionOutline {
-        SessionOutline {
-            snapshot: SessionSnapshot {
-                kind: self.r#type.0,
-                status: self.status.0,
-                target_language_code: self.target_language_code.into_owned(),
-                topic_id: self
-                    .topic_id
-                    .map(|id| TopicId::from_stored(id.into_owned())),
-                topic_title: self.topic_title.map(Cow::into_owned),
-                host_user_id: UserId::from_stored(self.host_user_id.into_owned()),
-                min_participants: self.min_participants,
-                max_participants: self.max_participants,
-                participant_count: self.participant_count,
-                created_at: instant(self.created_at),
-                started_at: self.started_at.map(instant),
-                expires_at: self.expires_at.map(instant),
-                ended_at: self.ended_at.map(instant),
-            },
-            id: SessionId::from_stored(self.id.into_owned()),
-            total_participants: self.total_participants,
-            end_reason: self.end_reason.map(|name| name.0),
-        }
     }
 }
 
@@ -395,18 +363,6 @@ impl<'a> ParticipantDocument<'a> {
         }
         let reason = Malformed::new("_id: not that of its sessionId and userId");
         Err(reason.under(PARTICIPANTS, &self.id))
-    }
-
-    /// What readers see of it.
-    pub(crate) fn membership(self) -> Membership {
-        Membership {
-            session_id: SessionId::from_stored(self.session_id.into_owned()),
-            role: self.role.0,
-            joined_at: instant(self.joined_at),
-            stint_started_at: instant(self.stint_started_at),
-            left_at: self.left_at.map(instant),
-            speaking_time_seconds: self.speaking_time_seconds,
-        }
     }
 
     fn participant(self) -> Participant {
