@@ -62,13 +62,8 @@ fn failure(error: anyhow::Error) -> Failure {
         Ok(error) => return super::topics::failure(error),
         Err(error) => error,
     };
-    let error = match error.downcast::<ConnectError>() {
-        Ok(error) => return super::connect_failure(error),
-        Err(error) => error,
-    };
-    match error.downcast::<LookupError>() {
-        // The text ends with what to do.
-        Ok(error) => Failure::Operation(error.to_string()),
+    match error.downcast::<ConnectError>() {
+        Ok(error) => super::connect_failure(error),
         Err(error) => Failure::Operation(format!("{error:#}")),
     }
 }

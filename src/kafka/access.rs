@@ -214,9 +214,9 @@ async fn write(
         resource: Resource::Topic(topic.clone()),
         answer: match limit {
             None => Answer::Unknown("its max.message.bytes cannot be read".to_owned()),
-            Some(limit) if *limit > ASKED_MAX => {
-                Answer::Unknown(format!("its max.message.bytes of {limit} is too large to try"))
-            }
+            Some(limit) if *limit > ASKED_MAX => Answer::Unknown(format!(
+                "its max.message.bytes of {limit} is too large to try"
+            )),
             Some(limit) => send(&producer, topic, *limit).await,
         },
     });

@@ -14,9 +14,7 @@ use std::fmt;
 use serde::Deserialize;
 
 pub use self::brokers::{apply, delete, observe, partition_count};
-pub use self::plan::{
-    Change, Drift, Growth, Observed, ObservedSetting, Plan, Shown, Unseen, plan,
-};
+pub use self::plan::{Change, Drift, Growth, Observed, ObservedSetting, Plan, Shown, Unseen, plan};
 use crate::record::TopicNames;
 
 /// The file as compiled in.

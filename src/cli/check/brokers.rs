@@ -61,11 +61,7 @@ fn of_listeners(brokers: &str, listeners: &[ListenerFound]) -> Vec<Finding> {
     std::iter::once(reached).chain(silent).collect()
 }
 
-fn of_topics(
-    file: &Topics,
-    observed: &BTreeMap<String, Observed>,
-    plan: &Plan,
-) -> Vec<Finding> {
+fn of_topics(file: &Topics, observed: &BTreeMap<String, Observed>, plan: &Plan) -> Vec<Finding> {
     let compacted: BTreeMap<&str, Finding> = file
         .iter()
         .filter_map(|topic| {
@@ -90,7 +86,10 @@ fn of_topics(
     findings.extend(compacted.into_values());
     if findings.is_empty() {
         let count = file.iter().count();
-        findings.push(Finding::ok("topics", format!("all {count} as they should be")));
+        findings.push(Finding::ok(
+            "topics",
+            format!("all {count} as they should be"),
+        ));
     }
     findings
 }
@@ -177,7 +176,12 @@ mod tests {
         let found = of_listeners("a:9092", &[listener(1, None), listener(2, Some("refused"))]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[1].verdict, Verdict::Fault);
-        for word in ["broker 2", "broker-2:9092", "refused", "advertised.listeners"] {
+        for word in [
+            "broker 2",
+            "broker-2:9092",
+            "refused",
+            "advertised.listeners",
+        ] {
             assert!(found[1].text.contains(word), "{word}: {found:?}");
         }
     }

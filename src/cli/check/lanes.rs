@@ -81,7 +81,11 @@ mod tests {
             rules: rules.map(str::to_owned),
             outbox: BTreeSet::new(),
         };
-        let same = [lane("a/0", Some("x")), lane("a/1", Some("x")), lane("a/2", None)];
+        let same = [
+            lane("a/0", Some("x")),
+            lane("a/1", Some("x")),
+            lane("a/2", None),
+        ];
         assert!(of_rules(&same).is_none());
         let different = [lane("a/0", Some("x")), lane("a/1", Some("y"))];
         assert!(of_rules(&different).is_some());

@@ -35,7 +35,9 @@ pub(super) async fn look(
     for name in written {
         match observed.get(&**name) {
             Some(Observed::Shown(shown)) => {
-                let limit = shown.setting(MAX_BYTES).and_then(|limit| limit.parse().ok());
+                let limit = shown
+                    .setting(MAX_BYTES)
+                    .and_then(|limit| limit.parse().ok());
                 questions.written.push((name.to_string(), limit));
             }
             other => known.extend(without_asking(Operation::Write, name, other)),
@@ -54,7 +56,11 @@ pub(super) async fn look(
 
 /// What is known of an operation on a topic that cannot be asked for. READ and WRITE bring DESCRIBE, so a
 /// hidden topic denies them.
-fn without_asking(operation: Operation, topic: &str, observed: Option<&Observed>) -> Option<Permission> {
+fn without_asking(
+    operation: Operation,
+    topic: &str,
+    observed: Option<&Observed>,
+) -> Option<Permission> {
     match observed {
         Some(Observed::Hidden) => Some(denied(operation, topic)),
         Some(Observed::Shown(_)) => None,
@@ -78,7 +84,13 @@ fn findings(permissions: &[Permission]) -> Vec<Finding> {
     let allowed = permissions
         .iter()
         .filter(|permission| permission.answer == Answer::Allowed)
-        .map(|Permission { operation, resource, .. }| format!("{operation} on {resource}"));
+        .map(
+            |Permission {
+                 operation,
+                 resource,
+                 ..
+             }| format!("{operation} on {resource}"),
+        );
     let allowed: Vec<String> = allowed.collect();
     let allowed = (!allowed.is_empty()).then(|| Finding::ok(ABOUT, allowed.join(", ")));
     let others = permissions.iter().filter_map(|permission| {

@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn the_remedy_is_a_command_on_the_lane() {
         for (lane, command) in [
-            (found(Some(4), 0, None), "session-worker lanes seek a/0 earliest --yes"),
+            (
+                found(Some(4), 0, None),
+                "session-worker lanes seek a/0 earliest --yes",
+            ),
             (found(Some(17), 5, None), "session-worker lanes resume a/0"),
         ] {
             let remedy = standing(&lane, Some((5, 20))).remedy("a/0");

@@ -104,7 +104,8 @@ impl Change {
             Self::Grow { to, .. } => found.partitions >= *to,
             Self::Configure { key, to, .. } => {
                 let setting = found.config.as_ref().and_then(|config| config.get(key));
-                setting.is_some_and(|setting| setting.on_topic && setting.value.as_ref() == Some(to))
+                setting
+                    .is_some_and(|setting| setting.on_topic && setting.value.as_ref() == Some(to))
             }
         }
     }
@@ -132,7 +133,10 @@ impl fmt::Display for Change {
                 to,
             } => match from {
                 Some(from) if from == to => {
-                    write!(f, "set {key} of {topic} to {to}, the brokers' default today")
+                    write!(
+                        f,
+                        "set {key} of {topic} to {to}, the brokers' default today"
+                    )
                 }
                 _ => {
                     let from = from.as_deref().unwrap_or("unset");

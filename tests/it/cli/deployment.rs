@@ -56,13 +56,15 @@ async fn a_compacted_topic_is_a_fault_and_apply_takes_the_compaction_back() {
         assert_eq!(deployment.run(&command).await.code, Some(0));
     }
     let topic = deployment.topic("session-event");
-    let compacted = AlterConfig::new(ResourceSpecifier::Topic(&topic))
-        .set("cleanup.policy", "compact,delete");
+    let compacted =
+        AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "compact,delete");
     let admin: AdminClient<_> = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", services::kafka())
         .create()
         .expect("a client");
-    let altered = admin.alter_configs([&compacted], &AdminOptions::new()).await;
+    let altered = admin
+        .alter_configs([&compacted], &AdminOptions::new())
+        .await;
     assert!(altered.expect("it answers")[0].is_ok());
 
     let check = deployment.run(&["check"]).await;
@@ -70,7 +72,11 @@ async fn a_compacted_topic_is_a_fault_and_apply_takes_the_compaction_back() {
     let faults = check.out.lines().filter(|line| line.starts_with("fault"));
     let faults: Vec<&str> = faults.collect();
     assert_eq!(faults.len(), 1, "{}", check.out);
-    for word in [topic.as_str(), "cleanup.policy", "session-worker topics apply"] {
+    for word in [
+        topic.as_str(),
+        "cleanup.policy",
+        "session-worker topics apply",
+    ] {
         assert!(faults[0].contains(word), "{word}: {}", check.out);
     }
     assert_eq!(deployment.run(&["topics", "plan"]).await.code, Some(3));

@@ -64,11 +64,7 @@ async fn faults(deployment: &Deployment, settings: &[String]) -> (Vec<String>, V
 async fn check_names_exactly_the_missing_operation_and_writes_nothing() {
     let (deployment, parts) = (deployment().await, parts().await);
     may_run(&deployment).await;
-    let properties = sasl(
-        "SASL_PLAINTEXT",
-        "PLAIN",
-        &parts.secrets().password(WORKER),
-    );
+    let properties = sasl("SASL_PLAINTEXT", "PLAIN", &parts.secrets().password(WORKER));
     let settings = at(&parts.listeners().sasl_plaintext, &borrowed(&properties));
     let before = traces(&deployment, parts.kafka());
     let (found, unseen) = faults(&deployment, &settings).await;
@@ -77,7 +73,9 @@ async fn check_names_exactly_the_missing_operation_and_writes_nothing() {
     let names = TOPICS.map(|(topic, _)| deployment.topic(topic));
     let group = format!("worker-{}", deployment.name);
     let topic = |topic: &str| {
-        let found = names.iter().find(|name| name.starts_with(&format!("{topic}-{}", deployment.name)));
+        let found = names
+            .iter()
+            .find(|name| name.starts_with(&format!("{topic}-{}", deployment.name)));
         found.expect("one of the topics").as_str()
     };
     let acl = |resource, operation| Acl {
@@ -137,7 +135,10 @@ async fn check_names_exactly_the_missing_operation_and_writes_nothing() {
     );
     // Without the topic's limit nothing is sent there.
     let write = format!("WRITE on topic {}", topic("session-event"));
-    assert!(unseen.iter().any(|line| line.contains(&write)), "{unseen:?}");
+    assert!(
+        unseen.iter().any(|line| line.contains(&write)),
+        "{unseen:?}"
+    );
 
     assert_eq!(traces(&deployment, parts.kafka()), before);
 }

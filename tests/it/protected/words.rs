@@ -159,7 +159,11 @@ async fn what_is_wrong_with_the_way_to_the_database_is_named() {
     let password = parts.secrets().password(&user);
     let mut faults = Vec::new();
     for (what, uri, words) in [
-        ("no authSource", right.clone(), &["Authentication failed"][..]),
+        (
+            "no authSource",
+            right.clone(),
+            &["Authentication failed"][..],
+        ),
         (
             "a wrong password",
             uri(&format!("{user}:canary-wrong@"), "&authSource=app"),

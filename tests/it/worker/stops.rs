@@ -97,7 +97,11 @@ impl Scene {
         assert_eq!(shown.code, Some(0), "{}", shown.text);
         let mut lines = shown.text.lines();
         let row = lines.find(|line| line.starts_with(&format!("{lane} ")));
-        assert!(row.is_some_and(|row| row.contains(reason)), "{}", shown.text);
+        assert!(
+            row.is_some_and(|row| row.contains(reason)),
+            "{}",
+            shown.text
+        );
         assert!(shown.text.contains(remedy), "{}", shown.text);
     }
 
@@ -174,6 +178,8 @@ async fn a_recreated_topic_is_told_of_and_a_seek_goes_on() {
     };
     let deleted = session_worker::kafka::topics::delete(&kafka, &[&scene.topic()]).await;
     deleted.expect("the topic is deleted");
+    // Each broker hears of it a moment later.
+    while scene.deployment.run(&["topics", "plan"], &[]).await.code == Some(0) {}
     let applied = scene.deployment.run(&["topics", "apply"], &[]).await;
     assert_eq!(applied.code, Some(0), "{}", applied.text);
     scene.join().await;
@@ -216,12 +222,15 @@ async fn a_lane_whose_owners_died_is_left_unread_until_it_is_resumed() {
         .await;
     let stored = lanes.find_one(doc! { "_id": &lane }).await;
     let stored = stored.expect("it answers").expect("it is stored");
-    assert_eq!(stored.get_i32("deaths"), Ok(0), "{stored}");
+    assert_eq!(stored.get_i32("deaths").ok(), Some(0), "{stored}");
     worker.stop().await;
 }
 
 async fn lanes(deployment: &Deployment) -> mongodb::Collection<Document> {
     let client = mongodb::Client::with_uri_str(services::mongo_uri()).await;
     let database = format!("worker_{}", deployment.name);
-    client.expect("a client").database(&database).collection("lanes")
+    client
+        .expect("a client")
+        .database(&database)
+        .collection("lanes")
 }
