@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::Rules;
 use crate::kafka::{self, Producer, SetupError};
 use crate::settings::Settings;
 use crate::store::mongo::{ConnectError, MongoStore};
@@ -63,17 +66,24 @@ pub(super) async fn store(settings: &Settings) -> Result<MongoStore, Absence> {
     let connected = MongoStore::connect_with(uri, &settings.mongo.database, &options).await;
     let store = connected.map_err(database_absence)?;
     store.ensure_indexes().await.map_err(database_absence)?;
-    Ok(store)
+    Ok(store.with_rules_digest(rules_digest(&settings.rules)))
+}
+
+/// What two workers must agree on, in 16 hexadecimal digits.
+fn rules_digest(rules: &Rules) -> String {
+    let digest = Sha256::digest(format!("{rules:?}"));
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn database_absence(error: ConnectError) -> Absence {
-    let is_final = match &error {
-        ConnectError::Uri { .. } | ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
-            true
-        }
-        ConnectError::Unreachable { .. } => false,
-    };
-    absence(is_final, error)
+    absence(
+        error.is_final(),
+        error,
+        "MongoDB cannot be used yet; see mongo.uri",
+    )
 }
 
 /// The ids to write with: looked up, or registered where `registry.autoRegister` says so.
@@ -85,10 +95,11 @@ pub(super) async fn output_ids(
     if settings.registry.auto_register {
         registry.register_all(&subjects).await.map_err(|error| {
             let is_final = matches!(error, RegistryError::Refused { .. });
-            let error = anyhow::Error::new(error).context(
+            absence(
+                is_final,
+                error,
                 "the schemas cannot be registered; `session-worker schemas check` says what differs",
-            );
-            absence(is_final, error)
+            )
         })?;
     }
     registry.output_ids(&subjects).await.map_err(|error| match error {
@@ -97,8 +108,7 @@ pub(super) async fn output_ids(
              registry.autoRegister"
         )),
         error @ LookupError::Unavailable { .. } => {
-            let error = anyhow::Error::new(error);
-            Absence::Wait(error.context("look up the schemas"))
+            absence(false, error, "the schemas cannot be looked up yet; see registry.urls")
         }
     })
 }
@@ -120,11 +130,15 @@ pub(super) async fn producer(settings: &Settings) -> Result<(i32, Arc<Producer>)
 
 pub(super) fn kafka_absence(error: SetupError) -> Absence {
     let is_final = !error.may_pass();
-    absence(is_final, error)
+    absence(
+        is_final,
+        error,
+        "Kafka cannot be used yet; see kafka.brokers",
+    )
 }
 
-fn absence(is_final: bool, error: impl Into<anyhow::Error>) -> Absence {
-    let error = error.into();
+fn absence(is_final: bool, error: impl Into<anyhow::Error>, what: &'static str) -> Absence {
+    let error = error.into().context(what);
     if is_final {
         Absence::Final(error)
     } else {

@@ -264,16 +264,9 @@ async fn connect(settings: &Settings) -> Result<MongoStore, Failure> {
     connected.map_err(connect_failure)
 }
 
+/// These errors say themselves what to do.
 fn connect_failure(error: ConnectError) -> Failure {
-    let remedy = match &error {
-        ConnectError::Uri { .. } => "mend mongo.uri",
-        ConnectError::Unreachable { .. } => "start it or set mongo.uri, and try again",
-        // These two say themselves what to do.
-        ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
-            return Failure::Operation(error.to_string());
-        }
-    };
-    Failure::operation(error, remedy)
+    Failure::Operation(error.to_string())
 }
 
 fn store_failure(error: Error) -> Failure {

@@ -306,7 +306,7 @@ where
     fn lose_ownership(&mut self) {
         self.ownership.lost();
         self.probation = Probation::Off;
-        self.intake.place_again(Duration::ZERO);
+        self.intake.owner_changed();
     }
 
     fn report(&self) {
@@ -363,8 +363,14 @@ where
         let owes = self.window.owes_acknowledgement(owner.position.acked);
         let last_words = async {
             if owes {
+                let deaths = if on_probation {
+                    0
+                } else {
+                    owner.position.deaths
+                };
                 let commit = Commit {
                     acked,
+                    deaths,
                     ..Commit::at(&owner.position)
                 };
                 owner.store.commit(&commit).await.map(|_| ())

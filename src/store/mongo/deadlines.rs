@@ -63,7 +63,7 @@ impl Inner {
 
     async fn undated(&self, home: i32) -> Result<Vec<Unreadable>, Failure> {
         let asked = Instant::now();
-        let limit = self.patience.call;
+        let limit = self.timeouts.call;
         let last = tokio::time::timeout(limit, self.undated.last.lock()).await;
         let mut last = last.map_err(|_| Failure::Timeout(limit))?;
         let look = match last.take().filter(|look| look.began >= asked) {
@@ -89,7 +89,7 @@ impl Inner {
             .limit(NAMED)
             .build();
         let take = |raw: &RawDocument| {
-            // Where a session without a home is missed, no lane can tell.
+            // A session without a home is missed by every lane alike.
             let home = home_of(raw).ok()?;
             Some((home, no_deadline(raw)))
         };

@@ -1,4 +1,4 @@
-//! How a lane is taken from whoever had it: the epoch is raised with majority, after which no older
+//! How a lane is taken from its last owner: the epoch is raised with majority, after which no older
 //! transaction of the lane can commit, because each of them wrote the lane's document first.
 
 use std::collections::HashMap;
@@ -32,10 +32,10 @@ impl Store for MongoStore {
         home: Option<i32>,
     ) -> Result<(Self::Lane, LanePosition), Error> {
         let unavailable = |failure: Failure| Error::unavailable(failure);
-        let session = match self.inner.parked(lane) {
+        let session = match self.inner.take_session(lane) {
             Some(session) => session,
             None => bounded(
-                self.inner.patience.call,
+                self.inner.timeouts.call,
                 self.inner.client.start_session().causal_consistency(false),
             )
             .await
@@ -45,7 +45,7 @@ impl Store for MongoStore {
             Ok(position) => position,
             Err(failure) => {
                 // An attempt that seemed to fail may have made this session the owner.
-                self.inner.park(lane.clone(), session);
+                self.inner.keep_session(lane.clone(), session);
                 return Err(unavailable(failure));
             }
         };
@@ -83,8 +83,8 @@ impl Inner {
         lane: &TopicPartition,
         session: &ClientSession,
     ) -> Result<LanePosition, Failure> {
-        let until = Instant::now() + self.patience.fence;
-        let mut wait = self.patience.lock;
+        let until = Instant::now() + self.timeouts.fence;
+        let mut wait = self.timeouts.lock;
         loop {
             let failure = match self.raise_once(lane, session, wait).await {
                 Ok(position) => return Ok(position),
@@ -107,9 +107,9 @@ impl Inner {
                         );
                     }
                 }
-                _ => tokio::time::sleep(self.patience.lock.min(until - Instant::now())).await,
+                _ => tokio::time::sleep(self.timeouts.lock.min(until - Instant::now())).await,
             }
-            wait = (wait * 2).min(self.patience.call / 2);
+            wait = (wait * 2).min(self.timeouts.call / 2);
         }
     }
 
@@ -144,9 +144,9 @@ impl Inner {
             },
             "upsert": true,
             "maxTimeMS": millis(wait),
-            "writeConcern": { "w": "majority", "wtimeout": millis(self.patience.call) },
+            "writeConcern": { "w": "majority", "wtimeout": millis(self.timeouts.call) },
         });
-        let reply = bounded(self.patience.call, raise).await?;
+        let reply = bounded(self.timeouts.call, raise).await?;
         check_write_concern(&reply)?;
         // What was there before: nothing, or the position at the epoch before this one.
         let mut position = LanePosition::unread();
@@ -179,11 +179,11 @@ impl Inner {
     async fn end_previous_owner(&self, lane: &TopicPartition) -> Result<(), Failure> {
         let lanes: Collection<RawDocumentBuf> = self.database.collection(LANES);
         let stored = lanes.find_one(doc! { "_id": lane.to_string() });
-        let stored = bounded(self.patience.cleanup, stored).await?;
+        let stored = bounded(self.timeouts.cleanup, stored).await?;
         let owner = stored.as_deref().map(|stored| stored.get_binary("owner"));
         if let Some(Ok(owner)) = owner {
             let lsid = doc! { "id": owner.to_binary() };
-            kill(&self.database, &lsid, self.patience.cleanup).await?;
+            kill(&self.database, &lsid, self.timeouts.cleanup).await?;
         }
         Ok(())
     }

@@ -34,14 +34,14 @@ pub struct MongoLane {
     swept: i64,
     /// The new sessions of the last batch, where something of them was there already.
     pub(super) unsaved: Vec<SessionId>,
-    /// A commit's outcome is unknown, or the lane is somebody else's: only a new fence helps.
+    /// A commit's outcome is unknown, or the lane has another owner: only a new fence helps.
     lost: bool,
     /// A commit is under way: a handle dropped in that state leaves a transaction behind.
     busy: bool,
 }
 
 impl MongoLane {
-    /// The handle of whoever raised the epoch to what `position` says, in `session`.
+    /// The handle of the owner that raised the epoch to what `position` says, in `session`.
     pub(super) fn new(
         store: Arc<Inner>,
         lane: &TopicPartition,
@@ -92,14 +92,14 @@ impl LaneStore for MongoLane {
             let _ = kill(
                 &self.store.database,
                 session.id(),
-                self.store.patience.cleanup,
+                self.store.timeouts.cleanup,
             )
             .await;
         }
         let mut transaction = Transaction {
             database: &self.store.database,
             session,
-            patience: &self.store.patience,
+            timeouts: &self.store.timeouts,
         };
         let outcome = transaction.run(steps).await;
         self.busy = false;
@@ -155,7 +155,7 @@ impl LaneStore for MongoLane {
         };
         let lanes: Collection<Document> = self.store.database.collection(LANES);
         let own = doc! { "_id": self.lane.to_string(), "epoch": self.epoch };
-        let outcome = bounded(self.store.patience.call, lanes.update_one(own, change)).await;
+        let outcome = bounded(self.store.timeouts.call, lanes.update_one(own, change)).await;
         match outcome.map_err(Error::unavailable)?.matched_count {
             0 => Err(Error::Fenced),
             _ => Ok(()),
@@ -181,7 +181,7 @@ impl MongoLane {
             .collect();
         let filter = doc! { "_id": { "$in": ids }, "forgetAt": { "$lte": date(commit.clock) } };
         let ledger: Collection<Document> = self.store.database.collection(LEDGER);
-        let delete = bounded(self.store.patience.call, ledger.delete_many(filter));
+        let delete = bounded(self.store.timeouts.call, ledger.delete_many(filter));
         if let Err(failure) = delete.await {
             tracing::debug!(
                 error = failure.reason(),
@@ -198,7 +198,7 @@ impl Drop for MongoLane {
         };
         let (store, lane) = (Arc::clone(&self.store), self.lane.clone());
         if !self.busy {
-            store.park(lane, session);
+            store.keep_session(lane, session);
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -206,9 +206,9 @@ impl Drop for MongoLane {
         };
         runtime.spawn(async move {
             let lsid = session.id().clone();
-            let _ = kill(&store.database, &lsid, store.patience.cleanup).await;
-            let _ = bounded(store.patience.cleanup, session.abort_transaction()).await;
-            store.park(lane, session);
+            let _ = kill(&store.database, &lsid, store.timeouts.cleanup).await;
+            let _ = bounded(store.timeouts.cleanup, session.abort_transaction()).await;
+            store.keep_session(lane, session);
         });
     }
 }

@@ -37,7 +37,7 @@ impl Inner {
         options: FindOptions,
         mut take: impl FnMut(&RawDocument) -> T,
     ) -> Result<Vec<T>, Failure> {
-        let limit = self.patience.call;
+        let limit = self.timeouts.call;
         let collection: Collection<RawDocumentBuf> = self.database.collection(collection);
         let mut cursor = bounded(limit, collection.find(filter).with_options(options)).await?;
         let mut taken = Vec::new();

@@ -1,5 +1,5 @@
-//! What is remembered around one session, for people: the ledger by message id, or, where nobody can
-//! tell the ids, in `_id` order a stretch at a time, and the evidence of forwards. `run` never reads here.
+//! What is remembered around one session, for people: the ledger by message id, or, where the ids are
+//! not known, in `_id` order a stretch at a time, and the evidence of forwards. `run` never reads here.
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::FindOptions;
@@ -14,7 +14,7 @@ use crate::store::{Error, Forward, LedgerEntry, Unreadable};
 
 /// Ids asked for at once.
 const TOGETHER: usize = 500;
-/// Entries that one step of the walk passes: each is a read within the patience of a call.
+/// Entries that one step of the walk passes: each is a read within the timeouts of a call.
 const STRETCH: u64 = 20_000;
 
 /// What was found, and what of it cannot be read.

@@ -10,7 +10,7 @@ use mongodb::options::{Acknowledgment, ReadConcern, TransactionOptions, WriteCon
 use mongodb::{ClientSession, Database};
 use tokio::time::Instant;
 
-use super::client::{Patience, bounded, primary};
+use super::client::{Timeouts, bounded, primary};
 use super::failure::{Failure, code, written};
 use super::indexes::USERS;
 use super::statement::{Expect, Step, releasable};
@@ -24,7 +24,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(25);
 pub(crate) struct Transaction<'a> {
     pub(crate) database: &'a Database,
     pub(crate) session: &'a mut ClientSession,
-    pub(crate) patience: &'a Patience,
+    pub(crate) timeouts: &'a Timeouts,
 }
 
 /// Why the statements of a batch were not carried out.
@@ -71,7 +71,7 @@ impl Transaction<'_> {
     async fn begin(&mut self) -> Result<(), Failure> {
         let majority = WriteConcern::builder()
             .w(Acknowledgment::Majority)
-            .w_timeout(self.patience.commit)
+            .w_timeout(self.timeouts.commit)
             .build();
         let options = TransactionOptions::builder()
             .read_concern(ReadConcern::snapshot())
@@ -79,9 +79,9 @@ impl Transaction<'_> {
             .selection_criteria(primary())
             .build();
         // A commit that its caller gave up leaves its transaction behind in this session.
-        let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
+        let _ = bounded(self.timeouts.cleanup, self.session.abort_transaction()).await;
         bounded(
-            self.patience.call,
+            self.timeouts.call,
             self.session.start_transaction().with_options(options),
         )
         .await
@@ -93,7 +93,7 @@ impl Transaction<'_> {
                 .database
                 .run_raw_command(command)
                 .session(&mut *self.session);
-            let replied = bounded(self.patience.call, call).await;
+            let replied = bounded(self.timeouts.call, call).await;
             let count = match replied.and_then(|reply| written(&reply)) {
                 Err(failure) if failure.code() == Some(code::DUPLICATE_KEY) => {
                     return Err(expect.unmet());
@@ -121,14 +121,14 @@ impl Transaction<'_> {
         let total = i64::try_from(ids.len()).expect("a batch has fewer users");
         let users = self.database.collection::<RawDocumentBuf>(USERS);
         let count = users.count_documents(releasable(doc! { "_id": { "$in": ids } }));
-        let known = bounded(self.patience.call, count.session(&mut *self.session)).await?;
+        let known = bounded(self.timeouts.call, count.session(&mut *self.session)).await?;
         Ok(total - i64::try_from(known).expect("no more than were asked for"))
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        let until = Instant::now() + self.patience.commit;
+        let until = Instant::now() + self.timeouts.commit;
         loop {
-            let limit = self.patience.commit_attempt.min(until - Instant::now());
+            let limit = self.timeouts.commit_attempt.min(until - Instant::now());
             let failure = match bounded(limit, self.session.commit_transaction()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
@@ -151,9 +151,9 @@ impl Transaction<'_> {
     async fn abandon(&mut self, silent: bool) {
         if silent {
             let lsid = self.session.id().clone();
-            let _ = kill(self.database, &lsid, self.patience.cleanup).await;
+            let _ = kill(self.database, &lsid, self.timeouts.cleanup).await;
         }
-        let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
+        let _ = bounded(self.timeouts.cleanup, self.session.abort_transaction()).await;
     }
 }
 

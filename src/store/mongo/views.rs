@@ -10,8 +10,9 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
 use mongodb::{Client, Collection, Database};
 
-use super::client::{self, ConnectError, Options, bounded};
+use super::client::{self, Options, bounded};
 use super::clock::told_time;
+use super::connect::ConnectError;
 use super::cursor_key;
 use super::documents::{Named, date, participant_key};
 use super::failure::Failure;
@@ -61,7 +62,7 @@ impl MongoViews {
         Ok(Self {
             database: client::database(&client, database),
             client,
-            limit: options.patience.call,
+            limit: options.timeouts.call,
             lenient: Lenient::default(),
         })
     }

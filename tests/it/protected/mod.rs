@@ -5,6 +5,7 @@ mod brokers;
 mod check;
 mod databases;
 mod permissions;
+mod privileges;
 mod words;
 
 use std::path::PathBuf;

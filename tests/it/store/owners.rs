@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession};
-use session_worker::store::mongo::Patience;
+use session_worker::store::mongo::Timeouts;
 use session_worker::store::{Commit, Error, LaneStore, Store, UserWrite};
 
 use super::faults::{Stage, once};
@@ -53,7 +53,7 @@ async fn abandon(stage: &Stage) -> ClientSession {
 #[tokio::test]
 async fn the_locks_of_an_abandoned_transaction_are_released_at_the_fence() {
     let _undisturbed = services::undisturbed().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     insist(
         &mut lane,
@@ -100,7 +100,7 @@ async fn the_locks_of_an_abandoned_transaction_are_released_at_the_fence() {
 #[tokio::test]
 async fn a_commit_that_its_caller_gave_up_is_cleared_away() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     let silent = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
     stage.fail("insert", once(), silent.clone()).await;

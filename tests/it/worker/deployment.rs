@@ -327,6 +327,15 @@ impl Worker {
 
     /// Waits until `/readyz` answers `status`.
     pub(crate) async fn readiness(&self, status: u16) {
+        self.readiness_with(status, &[]).await;
+    }
+
+    /// Waits until `/readyz` says that it is not ready, with each of `words`.
+    pub(crate) async fn waits_for(&self, words: &[&str]) {
+        self.readiness_with(503, words).await;
+    }
+
+    async fn readiness_with(&self, status: u16, words: &[&str]) {
         let url = format!("http://{}/readyz", self.address);
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -336,13 +345,14 @@ impl Worker {
         loop {
             let answer = client.get(&url).send().await;
             let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", self.output()));
-            if answer.status().as_u16() == status {
+            let answered = answer.status().as_u16();
+            let last = answer.text().await.unwrap_or_default();
+            if answered == status && words.iter().all(|word| last.contains(word)) {
                 return;
             }
-            let last = answer.text().await.unwrap_or_default();
             assert!(
                 began.elapsed() < PATIENCE,
-                "{url} never answered {status}: {last}"
+                "{url} never answered {status} with {words:?}: {last}"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
