@@ -3,14 +3,12 @@
 //! its topic. The brokers look at the permission first and refuse the rest, so nothing is ever written.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::topic_partition_list::Offset;
@@ -20,6 +18,8 @@ use super::settings::{Settings, SetupError};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the group's coordinator is looked for.
+const COORDINATOR: Duration = Duration::from_secs(6);
 const POLL: Duration = Duration::from_millis(100);
 /// How much larger than its topic's limit a record is that asks for the permission to write.
 const EXCESS: usize = 4_096;
@@ -156,41 +156,34 @@ async fn read(settings: &Settings, topic: &str) -> Permission {
 async fn group(settings: &Settings, topics: &[String]) -> Permission {
     let mut config = settings.reader();
     // A commit waits for this long for the group's coordinator.
-    config.set("session.timeout.ms", PATIENCE.as_millis().to_string());
+    config.set("session.timeout.ms", COORDINATOR.as_millis().to_string());
     let topic = topics.first().cloned();
     let answer = blocking(move || {
         let Some(topic) = topic else {
             return Ok(Answer::Unknown("no topic is readable".to_owned()));
         };
-        let committed = Arc::new(Mutex::new(None));
-        let context = Committing(Arc::clone(&committed));
-        let consumer: BaseConsumer<Committing> = config.create_with_context(context)?;
+        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
         let mut nowhere = TopicPartitionList::new();
         nowhere.add_partition_offset(&topic, i32::MAX, Offset::Offset(0))?;
-        consumer.commit(&nowhere, CommitMode::Async)?;
-        let mut last = no_answer();
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            let polled = consumer.poll(POLL).and_then(Result::err);
-            let code = committed.lock().expect(UNPOISONED).take();
-            let code = code.or_else(|| polled.and_then(|error| error.rdkafka_error_code()));
-            match code {
-                None => {}
-                Some(Code::GroupAuthorizationFailed) => return Ok(Answer::Denied),
-                // The group's permission was there, and the rest was refused.
-                Some(
-                    Code::NoError
-                    | Code::UnknownTopicOrPartition
-                    | Code::UnknownPartition
-                    | Code::TopicAuthorizationFailed
-                    | Code::UnknownMemberId
-                    | Code::IllegalGeneration
-                    | Code::RebalanceInProgress,
-                ) => return Ok(Answer::Allowed),
-                Some(code) => last = code.to_string(),
-            }
-        }
-        Ok(Answer::Unknown(last))
+        let error = match consumer.commit(&nowhere, CommitMode::Sync) {
+            Ok(()) => return Ok(Answer::Allowed),
+            Err(error) => error,
+        };
+        // Where not even the coordinator may be asked for, the reason waits in the client's queue.
+        let queued = std::iter::from_fn(|| consumer.poll(POLL));
+        let queued = queued.filter_map(|polled| polled.err()?.rdkafka_error_code());
+        let codes: Vec<Code> = error
+            .rdkafka_error_code()
+            .into_iter()
+            .chain(queued)
+            .collect();
+        Ok(if codes.contains(&Code::GroupAuthorizationFailed) {
+            Answer::Denied
+        } else if codes.iter().any(|code| REFUSED_BEHIND_GROUP.contains(code)) {
+            Answer::Allowed
+        } else {
+            Answer::Unknown(error.to_string())
+        })
     });
     Permission {
         operation: Operation::Read,
@@ -198,6 +191,16 @@ async fn group(settings: &Settings, topics: &[String]) -> Permission {
         answer: answer.await,
     }
 }
+
+/// What the brokers say of a commit once they have found that the group may be read.
+const REFUSED_BEHIND_GROUP: [Code; 6] = [
+    Code::UnknownTopicOrPartition,
+    Code::UnknownPartition,
+    Code::TopicAuthorizationFailed,
+    Code::UnknownMemberId,
+    Code::IllegalGeneration,
+    Code::RebalanceInProgress,
+];
 
 /// Sends each topic a record that is larger than it takes, and then one with a sequence number: for that
 /// brokers before Kafka 3.0 ask for a permission of its own.
@@ -330,27 +333,5 @@ async fn blocking(work: impl FnOnce() -> KafkaResult<Answer> + Send + 'static) -
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::Unknown(error.to_string()),
         Err(error) => Answer::Unknown(error.to_string()),
-    }
-}
-
-/// Keeps how a commit ended.
-struct Committing(Arc<Mutex<Option<Code>>>);
-
-const UNPOISONED: &str = "nothing panics while it holds this lock";
-
-impl ClientContext for Committing {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ConsumerContext for Committing {
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let own = result.err().and_then(|error| error.rdkafka_error_code());
-        let elements = offsets.elements();
-        let of_partition = elements
-            .iter()
-            .find_map(|element| element.error().err()?.rdkafka_error_code());
-        *self.0.lock().expect(UNPOISONED) = own.or(of_partition).or(Some(Code::NoError));
     }
 }

@@ -216,7 +216,9 @@ async fn privileges(
 ) -> Finding {
     let subject = "privileges";
     match rights(client, database, is_complete, options.timeouts.call).await {
-        Ok(Rights::Unrestricted) => Finding::fine(subject, "not needed: MongoDB runs without authorization"),
+        Ok(Rights::Unrestricted) => {
+            Finding::fine(subject, "not needed: MongoDB runs without authorization")
+        }
         Ok(Rights::Anonymous) => {
             let detail = "MongoDB asks who the worker is, and mongo.uri names no user";
             Finding::bad(Severity::Fault, subject, detail, connect::GRANT)
