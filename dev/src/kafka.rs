@@ -1,13 +1,18 @@
 //! Kafka: one process that is broker and controller at once (KRaft). Its jars come from `KAFKA_HOME`
 //! or from Maven, whose answer must match the pinned list to the byte.
 
+mod listeners;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::archive::Archive;
 use crate::cache::{Cache, check_sha256};
@@ -17,7 +22,12 @@ use crate::options::Source;
 use crate::place::Place;
 use crate::port::Port;
 use crate::progress::Progress;
+use crate::protection::{STRANGER, Secrets, WORKER};
 use crate::service::{Probe, Service};
+
+pub(crate) use self::listeners::LISTENER_PORTS;
+pub use self::listeners::Listeners;
+use self::listeners::key_set_url;
 
 /// Names a running Kafka, `host:port[,host:port]`.
 pub const KAFKA_VARIABLE: &str = "SESSION_WORKER_DEV_KAFKA";
@@ -86,15 +96,9 @@ pub(crate) async fn find(cache: &Cache, progress: Progress) -> Result<Installati
     };
     let ports = [Port::free(cache)?, Port::free(cache)?];
     let record = async |place: &Place, archive: Archive| {
-        let [port, controller_port] = &ports;
-        start(
-            &installation,
-            &archive,
-            place,
-            port.number(),
-            controller_port.number(),
-        )
-        .await
+        let [port, controller] = &ports;
+        let broker = Broker::plain(port.number(), controller.number());
+        start(&installation, &archive, place, &broker).await
     };
     let title = "preparing Kafka for quick starts";
     let archive = Archive::of(cache, &fetched, title, &installation.java, progress, record);
@@ -158,8 +162,9 @@ async fn fetch(cache: &Cache, java: &Java, folder: &Path, progress: Progress) ->
     // The template's own folder is written into no file, so a copy of it is as good.
     let properties = folder.join("format.properties");
     let data = folder.join("formatted");
-    std::fs::write(&properties, server_properties(9092, 9093, &data)).io("write", &properties)?;
-    format(java, &class_path(&libraries), folder, &properties).await
+    let broker = Broker::plain(9092, 9093);
+    std::fs::write(&properties, text(&broker.properties(&data))).io("write", &properties)?;
+    format(java, &class_path(&libraries), folder, &properties, &[]).await
 }
 
 /// Refuses a folder that does not hold exactly the listed jars.
@@ -193,13 +198,58 @@ fn check_jars(libraries: &Path, list: &str) -> Result<()> {
 
 impl Installation {
     /// Starts a broker with a controller in it.
-    pub(crate) async fn start(
-        &self,
-        place: &Place,
-        port: u16,
-        controller_port: u16,
-    ) -> Result<Service> {
-        start(self, &self.archive, place, port, controller_port).await
+    pub(crate) async fn start(&self, place: &Place, broker: &Broker<'_>) -> Result<Service> {
+        start(self, &self.archive, place, broker).await
+    }
+}
+
+/// How a broker is to listen and to behave.
+#[derive(Debug)]
+pub(crate) struct Broker<'set> {
+    pub(crate) port: u16,
+    pub(crate) controller_port: u16,
+    /// Server properties over the usual ones.
+    pub(crate) own: &'set [(String, String)],
+    pub(crate) protected: Option<(&'set Secrets, &'set Listeners)>,
+}
+
+impl Broker<'_> {
+    fn plain(port: u16, controller_port: u16) -> Self {
+        Self {
+            port,
+            controller_port,
+            own: &[],
+            protected: None,
+        }
+    }
+
+    fn properties(&self, data: &Path) -> BTreeMap<String, String> {
+        let mut properties = server_properties(self.port, self.controller_port, data);
+        if let Some((secrets, listeners)) = self.protected {
+            let files = Secrets::files(data.parent().unwrap_or(data));
+            listeners.add_to(&mut properties, secrets, &files);
+        }
+        properties.extend(self.own.iter().cloned());
+        properties
+    }
+
+    /// The users whose passwords Kafka keeps itself.
+    fn scram_users(&self) -> Vec<OsString> {
+        let Some((secrets, _)) = self.protected else {
+            return Vec::new();
+        };
+        let of_user = |user: &str| {
+            ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| {
+                let password = secrets.password(user);
+                format!("{mechanism}=[name={user},password={password}]")
+            })
+        };
+        [WORKER, STRANGER]
+            .into_iter()
+            .flat_map(of_user)
+            .flat_map(|user| ["--add-scram".to_owned(), user])
+            .map(OsString::from)
+            .collect()
     }
 }
 
@@ -207,19 +257,25 @@ async fn start(
     installation: &Installation,
     archive: &Archive,
     place: &Place,
-    port: u16,
-    controller_port: u16,
+    broker: &Broker<'_>,
 ) -> Result<Service> {
     let folder = place.service("kafka")?;
     let data = folder.join("data");
+    let mut logging = installation.logging.clone();
+    if let Some((secrets, _)) = broker.protected {
+        let files = secrets.write(&folder)?;
+        let mut allowed = OsString::from("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=");
+        allowed.push(key_set_url(&files));
+        logging.push(allowed);
+    }
     let properties = folder.join("server.properties");
-    std::fs::write(&properties, server_properties(port, controller_port, &data))
-        .io("write", &properties)?;
+    std::fs::write(&properties, text(&broker.properties(&data))).io("write", &properties)?;
     match &installation.formatted {
-        Some(formatted) => copy_files(formatted, &data)?,
-        None => {
+        Some(formatted) if broker.protected.is_none() => copy_files(formatted, &data)?,
+        _ => {
             let class_path = &installation.class_path;
-            format(&installation.java, class_path, &folder, &properties).await?;
+            let users = broker.scram_users();
+            format(&installation.java, class_path, &folder, &properties, &users).await?;
         }
     }
     let mut logs = OsString::from("-Dkafka.logs.dir=");
@@ -237,14 +293,14 @@ async fn start(
     .to_vec();
     arguments.extend(archive.argument());
     arguments.push(logs);
-    arguments.extend(installation.logging.iter().cloned());
+    arguments.extend(logging);
     arguments.extend([
         "-cp".into(),
         installation.class_path.clone(),
         "kafka.Kafka".into(),
     ]);
     arguments.push(properties.into());
-    let address = format!("127.0.0.1:{port}");
+    let address = format!("127.0.0.1:{}", broker.port);
     let spec = place.spec(folder, installation.java.program.clone(), arguments);
     Service::start("kafka", address, Probe::Broker, spec)
 }
@@ -254,8 +310,9 @@ async fn format(
     class_path: &OsString,
     folder: &Path,
     properties: &Path,
+    users: &[OsString],
 ) -> Result<()> {
-    let arguments = vec![
+    let mut arguments = vec![
         "-XX:TieredStopAtLevel=1".into(),
         "-cp".into(),
         class_path.clone(),
@@ -266,6 +323,7 @@ async fn format(
         "-c".into(),
         properties.into(),
     ];
+    arguments.extend_from_slice(users);
     client::run(
         "Kafka (formatting its data folder)",
         folder,
@@ -276,37 +334,63 @@ async fn format(
 }
 
 /// The settings of a broker for development: small, quick to rebalance, nothing made by accident.
-fn server_properties(port: u16, controller_port: u16, data: &Path) -> String {
-    let data = data.display();
-    format!(
-        "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-         inter.broker.listener.name=PLAINTEXT\n\
-         controller.listener.names=CONTROLLER\n\
-         log.dirs={data}\n\
-         auto.create.topics.enable=false\n\
-         default.replication.factor=1\n\
-         min.insync.replicas=1\n\
-         offsets.topic.replication.factor=1\n\
-         offsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
-         transaction.state.log.num.partitions=4\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
-         share.coordinator.state.topic.num.partitions=1\n\
-         group.initial.rebalance.delay.ms=0\n\
-         group.min.session.timeout.ms=1000\n\
-         broker.heartbeat.interval.ms=500\n\
-         broker.session.timeout.ms=3000\n\
-         log.cleaner.dedupe.buffer.size=33554432\n\
-         num.network.threads=2\n\
-         num.io.threads=4\n"
-    )
+fn server_properties(port: u16, controller_port: u16, data: &Path) -> BTreeMap<String, String> {
+    let plain = format!("PLAINTEXT://127.0.0.1:{port}");
+    let controller = format!("CONTROLLER://127.0.0.1:{controller_port}");
+    let properties = [
+        ("process.roles", "broker,controller".to_owned()),
+        ("node.id", "1".to_owned()),
+        (
+            "controller.quorum.voters",
+            format!("1@127.0.0.1:{controller_port}"),
+        ),
+        ("listeners", format!("{plain},{controller}")),
+        ("advertised.listeners", plain),
+        (
+            "listener.security.protocol.map",
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+        ),
+        ("log.dirs", data.display().to_string()),
+    ];
+    let fixed = FIXED
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    properties
+        .map(|(key, value)| (key.to_owned(), value))
+        .into_iter()
+        .chain(fixed)
+        .collect()
+}
+
+const FIXED: &[(&str, &str)] = &[
+    ("inter.broker.listener.name", "PLAINTEXT"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("auto.create.topics.enable", "false"),
+    ("default.replication.factor", "1"),
+    ("min.insync.replicas", "1"),
+    ("offsets.topic.replication.factor", "1"),
+    ("offsets.topic.num.partitions", "4"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.num.partitions", "4"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("share.coordinator.state.topic.num.partitions", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.min.session.timeout.ms", "1000"),
+    ("broker.heartbeat.interval.ms", "500"),
+    ("broker.session.timeout.ms", "3000"),
+    ("log.cleaner.dedupe.buffer.size", "33554432"),
+    ("num.network.threads", "2"),
+    ("num.io.threads", "4"),
+];
+
+fn text(properties: &BTreeMap<String, String>) -> String {
+    let lines = properties
+        .iter()
+        // A backslash would be an escape; none of these has one.
+        .map(|(key, value)| format!("{key}={value}\n"));
+    lines.collect()
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
@@ -363,6 +447,32 @@ pub(crate) async fn probe(bootstrap: &str) -> std::result::Result<(), String> {
     tokio::task::spawn_blocking(ask)
         .await
         .unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Deletes the records of a partition before an offset.
+pub(crate) async fn delete_records(
+    bootstrap: &str,
+    topic: &str,
+    partition: i32,
+    before: i64,
+) -> Result<()> {
+    let failed = |error: KafkaError| Error::Setup {
+        what: "delete records",
+        detail: error.to_string(),
+    };
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()
+        .map_err(failed)?;
+    let mut offsets = TopicPartitionList::new();
+    offsets
+        .add_partition_offset(topic, partition, Offset::Offset(before))
+        .map_err(failed)?;
+    let deleted = admin.delete_records(&offsets, &AdminOptions::new());
+    for element in deleted.await.map_err(failed)?.elements() {
+        element.error().map_err(failed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

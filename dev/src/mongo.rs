@@ -16,7 +16,8 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::options::{FailPoints, Source};
 use crate::place::Place;
 use crate::progress::Progress;
-use crate::service::{Probe, Service};
+use crate::protection::{ADMIN, Secrets};
+use crate::service::{Authority, Probe, Service};
 
 /// Names a running replica set by its connection string.
 pub const MONGO_VARIABLE: &str = "SESSION_WORKER_DEV_MONGO_URI";
@@ -147,14 +148,22 @@ fn unpack(folder: &Path) -> Result<()> {
     std::fs::remove_file(&wheel).io("remove", &wheel)
 }
 
+/// How one member is to run.
+#[derive(Debug)]
+pub(crate) struct Member<'set> {
+    pub(crate) index: usize,
+    pub(crate) port: u16,
+    pub(crate) fail_points: FailPoints,
+    pub(crate) secrets: Option<&'set Secrets>,
+}
+
 /// Starts one member; the set is made by [`initiate`].
 pub(crate) fn start(
     installation: &Installation,
     place: &Place,
-    index: usize,
-    port: u16,
-    fail_points: FailPoints,
+    member: &Member<'_>,
 ) -> Result<Service> {
+    let Member { index, port, .. } = member;
     let name = format!("mongo-{index}");
     let folder = place.service(&name)?;
     let data = folder.join("data");
@@ -181,16 +190,30 @@ pub(crate) fn start(
         ]
         .map(OsString::from),
     );
-    if fail_points == FailPoints::On {
+    if member.fail_points == FailPoints::On {
         arguments.extend(["--setParameter".into(), "enableTestCommands=1".into()]);
+    }
+    let mut authority = None;
+    if let Some(secrets) = member.secrets {
+        let files = secrets.write(&folder)?;
+        arguments.extend(["--keyFile".into(), files.key_file.into()]);
+        arguments
+            .extend(["--tlsMode", "requireTLS", "--tlsCertificateKeyFile"].map(OsString::from));
+        arguments.push(files.server.into());
+        // Who has no certificate has a password.
+        arguments.push("--tlsAllowConnectionsWithoutCertificates".into());
+        arguments.extend(["--tlsCAFile".into(), files.authority.clone().into()]);
+        arguments.push("--setParameter".into());
+        arguments.push("authenticationMechanisms=SCRAM-SHA-1,SCRAM-SHA-256,MONGODB-X509".into());
+        authority = Some(files.authority);
     }
     let address = format!("127.0.0.1:{port}");
     let spec = place.spec(folder, installation.server.clone(), arguments);
-    Service::start(&name, address, Probe::Member, spec)
+    Service::start(&name, address, Probe::Member(authority), spec)
 }
 
 /// Makes running members a replica set and waits for a primary and its followers.
-pub(crate) async fn initiate(members: &[Service]) -> Result<()> {
+pub(crate) async fn initiate(members: &[Service], secrets: Option<&Secrets>) -> Result<()> {
     let list = members
         .iter()
         .zip(0_i32..)
@@ -203,13 +226,21 @@ pub(crate) async fn initiate(members: &[Service]) -> Result<()> {
         configuration.insert("settings", settings);
     }
     let first = members.first().expect("a set has at least one member");
-    let client = direct(first.address()).await?;
+    let authority = first.authority();
+    let client = direct(first.address(), &authority).await?;
     let command = doc! { "replSetInitiate": configuration };
     client
         .database("admin")
         .run_command(command)
         .await
         .map_err(setup("make the replica set"))?;
+    let client = match secrets {
+        None => client,
+        Some(secrets) => {
+            make_admin(members, secrets).await?;
+            connect(&uri(&members[..1], Some(secrets))).await?
+        }
+    };
 
     let began = Instant::now();
     loop {
@@ -232,6 +263,32 @@ pub(crate) async fn initiate(members: &[Service]) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Makes the first user, which the server allows from its own host as long as there is none.
+async fn make_admin(members: &[Service], secrets: &Secrets) -> Result<()> {
+    let began = Instant::now();
+    let index = loop {
+        match primary(members).await {
+            Some(index) => break index,
+            None if began.elapsed() > SET_BOUND => {
+                return Err(Error::Setup {
+                    what: "make MongoDB's administrator",
+                    detail: format!("no member is primary after {SET_BOUND:?}"),
+                });
+            }
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let client = direct(members[index].address(), &members[index].authority()).await?;
+    let command = doc! {
+        "createUser": ADMIN,
+        "pwd": secrets.password(ADMIN),
+        "roles": ["root"],
+    };
+    let made = client.database("admin").run_command(command).await;
+    made.map(|_| ())
+        .map_err(setup("make MongoDB's administrator"))
 }
 
 /// One member is primary and the others are secondaries.
@@ -270,7 +327,7 @@ async fn is_writable(client: &Client) -> bool {
 pub(crate) async fn primary(members: &[Service]) -> Option<usize> {
     for (index, member) in members.iter().enumerate() {
         // A frozen or stopped member holds nobody up for long, and cannot be the primary.
-        let Ok(client) = direct(member.address()).await else {
+        let Ok(client) = direct(member.address(), &member.authority()).await else {
             continue;
         };
         let database = client.database("admin");
@@ -284,14 +341,41 @@ pub(crate) async fn primary(members: &[Service]) -> Option<usize> {
     None
 }
 
-/// The connection string of a set.
-pub(crate) fn uri(members: &[Service]) -> String {
+/// The connection string of a set, as its administrator where it is protected.
+pub(crate) fn uri(members: &[Service], secrets: Option<&Secrets>) -> String {
     let hosts = members
         .iter()
         .map(Service::address)
         .collect::<Vec<_>>()
         .join(",");
-    format!("mongodb://{hosts}/?replicaSet={REPLICA_SET}")
+    let authority = members.first().and_then(Service::authority);
+    let tls = tls(&authority);
+    match secrets {
+        None => format!("mongodb://{hosts}/?replicaSet={REPLICA_SET}"),
+        Some(secrets) => {
+            let password = secrets.password(ADMIN);
+            format!("mongodb://{ADMIN}:{password}@{hosts}/?replicaSet={REPLICA_SET}{tls}")
+        }
+    }
+}
+
+/// The options that make a connection trust an authority.
+fn tls(authority: &Authority) -> String {
+    let Some(file) = authority else {
+        return String::new();
+    };
+    format!("&tls=true&tlsCAFile={}", encoded(&file.to_string_lossy()))
+}
+
+/// Percent-encoding for any path.
+fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 /// Checks the running replica set that the environment names, if it names one.
@@ -323,14 +407,17 @@ pub(crate) async fn named(source: Source) -> Result<Option<String>> {
 }
 
 /// Asks a server that belongs to no set yet for any answer.
-pub(crate) async fn probe_bare(address: &str) -> std::result::Result<(), String> {
-    hello(address).await.map(|_| ())
+pub(crate) async fn probe_bare(
+    address: &str,
+    authority: &Authority,
+) -> std::result::Result<(), String> {
+    hello(address, authority).await.map(|_| ())
 }
 
 /// Asks a member whether it has taken its place in the set again. A set of one must have its primary;
 /// in a larger one that may hang on members which are down on purpose.
-pub(crate) async fn probe(address: &str) -> std::result::Result<(), String> {
-    let hello = hello(address).await?;
+pub(crate) async fn probe(address: &str, authority: &Authority) -> std::result::Result<(), String> {
+    let hello = hello(address, authority).await?;
     let is = |field| hello.get_bool(field).unwrap_or(false);
     let alone = hello.get_array("hosts").is_ok_and(|hosts| hosts.len() == 1);
     if is("isWritablePrimary") || (is("secondary") && !alone) {
@@ -340,8 +427,10 @@ pub(crate) async fn probe(address: &str) -> std::result::Result<(), String> {
     }
 }
 
-async fn hello(address: &str) -> std::result::Result<Document, String> {
-    let client = direct(address).await.map_err(|error| error.to_string())?;
+async fn hello(address: &str, authority: &Authority) -> std::result::Result<Document, String> {
+    let client = direct(address, authority)
+        .await
+        .map_err(|error| error.to_string())?;
     let hello = client
         .database("admin")
         .run_command(doc! { "hello": 1 })
@@ -349,8 +438,12 @@ async fn hello(address: &str) -> std::result::Result<Document, String> {
     hello.map_err(|error| error.to_string())
 }
 
-async fn direct(address: &str) -> Result<Client> {
-    let uri = format!("mongodb://{address}/?directConnection=true");
+async fn direct(address: &str, authority: &Authority) -> Result<Client> {
+    let tls = tls(authority);
+    connect(&format!("mongodb://{address}/?directConnection=true{tls}")).await
+}
+
+async fn connect(uri: &str) -> Result<Client> {
     let mut options = ClientOptions::parse(uri)
         .await
         .map_err(setup("read an address"))?;

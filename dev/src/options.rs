@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::progress::Progress;
+use crate::protection::Protection;
 
 /// What to start, and how.
 #[derive(Debug, Clone)]
@@ -23,6 +24,10 @@ pub struct Options {
     pub source: Source,
     /// Whether MongoDB takes `configureFailPoint` and other test commands.
     pub fail_points: FailPoints,
+    /// Whether Kafka and MongoDB ask who is there.
+    pub protection: Protection,
+    /// Server properties of Kafka, over the usual ones.
+    pub kafka_properties: Vec<(String, String)>,
     /// What is shown meanwhile.
     pub progress: Progress,
 }
@@ -38,12 +43,30 @@ impl Default for Options {
             ports: Ports::Free,
             source: Source::Any,
             fail_points: FailPoints::Off,
+            protection: Protection::None,
+            kafka_properties: Vec::new(),
             progress: Progress::Silent,
         }
     }
 }
 
 impl Options {
+    /// Whether running parts that the environment names will do: protected ones and ones with
+    /// properties of their own are always started here.
+    pub(crate) fn source_of_kafka(&self) -> Source {
+        match self.protection {
+            Protection::None if self.kafka_properties.is_empty() => self.source,
+            _ => Source::Own,
+        }
+    }
+
+    pub(crate) fn source_of_mongo(&self) -> Source {
+        match self.protection {
+            Protection::None => self.source,
+            Protection::Full => Source::Own,
+        }
+    }
+
     /// Nothing at all; the start of a set with one service only.
     #[must_use]
     pub fn none() -> Self {

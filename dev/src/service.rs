@@ -1,7 +1,7 @@
 //! One service of a set: its process, its address, and the faults a test may put it through. How it
 //! becomes ready is told by its probe; a service that ends while it is waited for fails with its log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::client::tail;
@@ -16,14 +16,18 @@ const STOP_BOUND: Duration = Duration::from_secs(15);
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How a service is asked whether it is ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Probe {
     Broker,
-    Member,
+    /// A member, over TLS where its authority is named.
+    Member(Authority),
     /// A member before its set is made.
-    BareMember,
+    BareMember(Authority),
     Registry,
 }
+
+/// The file of the authority that signed a server's certificate; `None` is a server without TLS.
+pub(crate) type Authority = Option<PathBuf>;
 
 /// A service that this process started. Dropping it ends it.
 #[derive(Debug)]
@@ -62,6 +66,19 @@ impl Service {
     #[must_use]
     pub fn log(&self) -> &Path {
         self.process.log()
+    }
+
+    /// The folder of its data; a stopped broker's log segments lie there, a folder each partition.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.log().with_file_name("data")
+    }
+
+    pub(crate) fn authority(&self) -> Authority {
+        match &self.probe {
+            Probe::Member(authority) | Probe::BareMember(authority) => authority.clone(),
+            Probe::Broker | Probe::Registry => None,
+        }
     }
 
     /// Its process id while it runs.
@@ -116,11 +133,11 @@ impl Service {
 
     /// Waits until it answers.
     pub async fn ready(&self) -> Result<()> {
-        self.ready_by(self.probe).await
+        self.ready_by(&self.probe).await
     }
 
     /// Waits until it answers another probe than its usual one.
-    pub(crate) async fn ready_by(&self, probe: Probe) -> Result<()> {
+    pub(crate) async fn ready_by(&self, probe: &Probe) -> Result<()> {
         let began = Instant::now();
         loop {
             if let Some(code) = self.process.exit_code() {
@@ -132,8 +149,8 @@ impl Service {
             }
             let answer = match probe {
                 Probe::Broker => kafka::probe(&self.address).await,
-                Probe::Member => mongo::probe(&self.address).await,
-                Probe::BareMember => mongo::probe_bare(&self.address).await,
+                Probe::Member(authority) => mongo::probe(&self.address, authority).await,
+                Probe::BareMember(authority) => mongo::probe_bare(&self.address, authority).await,
                 Probe::Registry => registry::probe(&registry::url(&self.address)).await,
             };
             match answer {

@@ -6,11 +6,15 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::Acls;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::kafka::{Broker, Listeners};
+use crate::mongo::Member;
 use crate::options::{Mongo, Options, Ports};
 use crate::place::{Place, Root};
 use crate::port::Port;
+use crate::protection::{Protection, Secrets};
 use crate::service::{Probe, Service};
 use crate::{kafka, mongo, registry};
 
@@ -35,9 +39,17 @@ pub struct Services {
     kafka: Option<Part>,
     mongo: Option<Part>,
     registry: Option<Part>,
+    protected: Option<Protected>,
     // Dropped after the services: the folder's removal, then the ports' reservations.
     _root: Root,
     _ports: Vec<Port>,
+}
+
+/// What a protected set knows besides.
+#[derive(Debug)]
+struct Protected {
+    secrets: Secrets,
+    listeners: Option<Listeners>,
 }
 
 #[derive(Debug)]
@@ -69,10 +81,15 @@ impl Services {
     pub async fn start_with(cache: &Cache, options: Options) -> Result<Self> {
         let mut ports = Vec::new();
         let place = Place::new(options.folder.clone())?;
+        let secrets = match options.protection {
+            Protection::None => None,
+            Protection::Full => Some(Secrets::new()?),
+        };
         let begin = Begin {
             cache,
             place: &place,
             options: &options,
+            secrets: secrets.as_ref(),
         };
         // Ports are taken before anything is fetched, so that a taken one is told at once.
         let kafka_ports = begin.kafka_ports().await?;
@@ -88,6 +105,7 @@ impl Services {
             begin.mongo(&mongo_ports),
             begin.registry(&registry_ports),
         )?;
+        let listeners = listeners(&kafka_ports);
         for taken in [kafka_ports, mongo_ports, registry_ports] {
             if let Wanted::Start(taken) = taken {
                 ports.extend(taken);
@@ -97,6 +115,7 @@ impl Services {
             kafka,
             mongo,
             registry,
+            protected: secrets.map(|secrets| Protected { secrets, listeners }),
             _root: place.root,
             _ports: ports,
         })
@@ -118,6 +137,40 @@ impl Services {
     #[must_use]
     pub fn registry_url(&self) -> &str {
         &part(self.registry.as_ref(), "a registry").address
+    }
+
+    /// The users, certificates and keys of protected parts. Panics if the set was started without
+    /// [`Protection::Full`].
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.protected().secrets
+    }
+
+    /// The listeners of a protected broker; [`Services::kafka`] is the plain one of a super user.
+    /// Panics if the set was started without [`Protection::Full`] or without Kafka.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        let listeners = self.protected().listeners.as_ref();
+        listeners.expect("the services were started without Kafka")
+    }
+
+    fn protected(&self) -> &Protected {
+        let protected = self.protected.as_ref();
+        protected.expect("the services were started without protection")
+    }
+
+    /// The ACLs of a protected broker.
+    #[must_use]
+    pub fn acls(&self) -> Acls {
+        Acls::of(self.kafka())
+    }
+
+    /// Deletes the records of a partition before an offset, as retention does.
+    ///
+    /// # Errors
+    /// What the broker says.
+    pub async fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<()> {
+        kafka::delete_records(self.kafka(), topic, partition, before).await
     }
 
     /// The broker as a process. Panics if this set has not started it itself ([`Source::Own`] does).
@@ -248,10 +301,22 @@ enum Wanted {
 /// Says what a fetch of one part would lack.
 type Check = fn(&Cache) -> Vec<Error>;
 
+/// The listeners of a protected broker, where there is one.
+fn listeners(kafka: &Wanted) -> Option<Listeners> {
+    let Wanted::Start(ports) = kafka else {
+        return None;
+    };
+    ports.get(KAFKA_PORTS..)?.try_into().ok().map(Listeners::on)
+}
+
+/// The ports of a broker without protection: its own, and its controller's.
+const KAFKA_PORTS: usize = 2;
+
 struct Begin<'start> {
     cache: &'start Cache,
     place: &'start Place,
     options: &'start Options,
+    secrets: Option<&'start Secrets>,
 }
 
 impl Begin<'_> {
@@ -259,18 +324,24 @@ impl Begin<'_> {
         if !self.options.kafka {
             return Ok(Wanted::No);
         }
-        if let Some(address) = kafka::named(self.options.source).await? {
+        if let Some(address) = kafka::named(self.options.source_of_kafka()).await? {
             return Ok(Wanted::Named(address));
         }
         let port = self.port("Kafka", 0, "--kafka-port", kafka::KAFKA_VARIABLE)?;
-        Ok(Wanted::Start(vec![port, Port::free(self.cache)?]))
+        let mut ports = vec![port, Port::free(self.cache)?];
+        if self.secrets.is_some() {
+            for _ in 0..kafka::LISTENER_PORTS {
+                ports.push(Port::free(self.cache)?);
+            }
+        }
+        Ok(Wanted::Start(ports))
     }
 
     async fn mongo_ports(&self) -> Result<Wanted> {
         if self.options.mongo == Mongo::None {
             return Ok(Wanted::No);
         }
-        if let Some(address) = mongo::named(self.options.source).await? {
+        if let Some(address) = mongo::named(self.options.source_of_mongo()).await? {
             return Ok(Wanted::Named(address));
         }
         let ports = (0..self.options.mongo.members())
@@ -346,10 +417,14 @@ impl Begin<'_> {
         let progress = self.options.progress;
         let installation = kafka::find(self.cache, progress).await?;
         let began = Instant::now();
-        let (port, controller_port) = (ports[0].number(), ports[1].number());
-        let service = installation
-            .start(self.place, port, controller_port)
-            .await?;
+        let listeners = listeners(wanted);
+        let broker = Broker {
+            port: ports[0].number(),
+            controller_port: ports[1].number(),
+            own: &self.options.kafka_properties,
+            protected: self.secrets.zip(listeners.as_ref()),
+        };
+        let service = installation.start(self.place, &broker).await?;
         service.ready().await?;
         let address = service.address().to_owned();
         progress.step(&format!(
@@ -379,16 +454,25 @@ impl Begin<'_> {
             .enumerate()
             .map(|(index, port)| {
                 let fail_points = self.options.fail_points;
-                mongo::start(&installation, self.place, index, port.number(), fail_points)
+                let member = Member {
+                    index,
+                    port: port.number(),
+                    fail_points,
+                    secrets: self.secrets,
+                };
+                mongo::start(&installation, self.place, &member)
             })
             .collect::<Result<Vec<_>>>()?;
         for member in &members {
-            member.ready_by(Probe::BareMember).await?;
+            member
+                .ready_by(&Probe::BareMember(member.authority()))
+                .await?;
         }
-        mongo::initiate(&members).await?;
-        let address = mongo::uri(&members);
+        mongo::initiate(&members, self.secrets).await?;
+        let address = mongo::uri(&members, self.secrets);
         progress.step(&format!(
-            "MongoDB is ready on {address} ({:.1?})",
+            "MongoDB is ready on {} ({:.1?})",
+            without_credentials(&address),
             began.elapsed()
         ));
         Ok(Some(Part {

@@ -1,10 +1,11 @@
-//! The process's vital signs: what `/livez` and `/readyz` answer, put together from the lanes' board,
+//! The process's health: what `/livez` and `/readyz` answer, put together from the lanes' board,
 //! the Kafka clients and the clock. It only reads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::http::{Check, Health, Heartbeats};
@@ -25,6 +26,8 @@ struct Parts {
 #[derive(Default)]
 pub(super) struct Vitals {
     parts: Mutex<Option<Parts>>,
+    /// What the start waits for.
+    starting: Mutex<Option<String>>,
     draining: AtomicBool,
     told: Mutex<Option<Instant>>,
     /// Loops that have no other board.
@@ -44,7 +47,12 @@ impl Vitals {
             consumer,
             producer,
         };
-        *self.parts.lock().unwrap_or_else(PoisonError::into_inner) = Some(parts);
+        *self.parts.lock() = Some(parts);
+    }
+
+    /// The start waits, and for what; `None`: it goes on.
+    pub(super) fn starting(&self, waits: Option<String>) {
+        *self.starting.lock() = waits;
     }
 
     /// The worker drains: no more work is to be sent its way.
@@ -54,12 +62,12 @@ impl Vitals {
 
     /// The database has told the time.
     pub(super) fn clock_told(&self) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.told.lock() = Some(Instant::now());
     }
 
     /// Sets the gauge of lanes by state.
     pub(super) fn count_lanes(&self) {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock();
         let Some(parts) = parts.as_ref() else { return };
         let lanes = parts.board.lanes();
         for state in Phase::NAMES {
@@ -75,7 +83,7 @@ impl Vitals {
 impl Health for Vitals {
     fn live(&self) -> Vec<Check> {
         let mut checks = self.loops.checks();
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock();
         let Some(parts) = parts.as_ref() else {
             return checks;
         };
@@ -96,9 +104,11 @@ impl Health for Vitals {
     }
 
     fn ready(&self) -> Vec<Check> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock();
         let Some(parts) = parts.as_ref() else {
-            return vec![Check::fail("started", "the worker is still starting")];
+            let waits = self.starting.lock().clone();
+            let why = waits.unwrap_or_else(|| "the worker is still starting".to_owned());
+            return vec![Check::fail("started", why)];
         };
         let mut checks = vec![Check::pass("started")];
         let consumer = parts.consumer.health();
@@ -125,7 +135,7 @@ impl Health for Vitals {
             parts.producer.is_healthy(),
             "the producer is being rebuilt or has no broker",
         );
-        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = *self.told.lock();
         let fresh = told.is_some_and(|told| told.elapsed() <= CLOCK_WITHIN);
         check(
             "clock",

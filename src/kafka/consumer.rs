@@ -5,6 +5,9 @@
 
 mod assignment;
 mod log;
+mod marks;
+mod partition;
+mod watermarks;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::assignment::Context;
 pub use self::log::PartitionLog;
 pub(super) use self::log::to_record;
+use self::watermarks::Watermarks;
 use super::Error;
 use super::health::{self, Health, log_client};
 use super::settings::{Settings, SetupError};
@@ -38,8 +42,9 @@ pub enum Start {
     Earliest,
     /// At this offset; where it is outside the log, the lane sees [`Error::OutOfRange`].
     At(i64),
-    /// Nowhere until the lane calls [`Log::seek`](super::Log::seek): for a lane whose position cannot
-    /// be read yet, so that it does not hold up the others, or that looks at the bounds first.
+    /// Nowhere until the lane calls [`Log::seek`](super::Log::seek), and nothing is fetched before: for
+    /// a lane whose position cannot be read yet, so that it does not hold up the others, or that looks
+    /// at the bounds first, or whose bytes are suspected to kill processes.
     Held,
 }
 
@@ -98,7 +103,13 @@ impl Consumer {
             health: health::State::default(),
             stopping: CancellationToken::new(),
         });
-        let context = Context::new(Handle::current(), assignments, Arc::clone(&shared));
+        let watermarks = Arc::new(Watermarks::new(settings)?);
+        let context = Context::new(
+            Handle::current(),
+            assignments,
+            Arc::clone(&shared),
+            Arc::downgrade(&watermarks),
+        );
         let config = settings.consumer();
         let brokers = settings.brokers.clone();
         let names: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
@@ -122,8 +133,9 @@ impl Consumer {
             .name("kafka-consumer".to_owned())
             .spawn(move || {
                 let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                    poll_until_stopped(&consumer, &names);
+                    poll_until_stopped(&consumer, &names, &watermarks);
                     close(consumer);
+                    drop(watermarks);
                 }));
                 if outcome.is_err() {
                     thread_shared.health.fail("the polling thread panicked");
@@ -201,7 +213,11 @@ fn find_topics(
     Ok(())
 }
 
-fn poll_until_stopped(consumer: &Arc<BaseConsumer<Context>>, topics: &[String]) {
+fn poll_until_stopped(
+    consumer: &Arc<BaseConsumer<Context>>,
+    topics: &[String],
+    watermarks: &Watermarks,
+) {
     let context = Arc::clone(consumer.context());
     context.adopt(consumer);
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -227,6 +243,7 @@ fn poll_until_stopped(consumer: &Arc<BaseConsumer<Context>>, topics: &[String]) 
             // `Context::error` has seen it, with its reason.
             Some(Err(_)) => {}
         }
+        watermarks.serve();
         context.health().polled();
         if reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
@@ -269,6 +286,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.health().error(&error, reason);
+        if self.is_polling() {
+            self.health().error(&error, reason);
+        }
     }
 }

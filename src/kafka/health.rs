@@ -11,6 +11,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::words;
+
 /// A reading for `/livez` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -21,6 +23,8 @@ pub struct Health {
     pub brokers_up: bool,
     /// The group has given this member its partitions (which may be none).
     pub assigned: bool,
+    /// What keeps the group from giving this member its partitions, as far as the client says.
+    pub fault: Option<String>,
     /// Why the consumer stopped by itself, if it did.
     pub failure: Option<String>,
 }
@@ -30,6 +34,7 @@ pub(crate) struct State {
     polled: Mutex<Instant>,
     brokers_up: AtomicBool,
     assigned: AtomicBool,
+    fault: Mutex<Option<String>>,
     failure: watch::Sender<Option<String>>,
     /// The last error that was logged, until the brokers are well again.
     logged: Mutex<Option<RDKafkaErrorCode>>,
@@ -41,6 +46,7 @@ impl Default for State {
             polled: Mutex::new(Instant::now()),
             brokers_up: AtomicBool::new(false),
             assigned: AtomicBool::new(false),
+            fault: Mutex::new(None),
             failure: watch::Sender::new(None),
             logged: Mutex::new(None),
         }
@@ -55,6 +61,7 @@ impl State {
             since_poll: self.polled.lock().expect(UNPOISONED).elapsed(),
             brokers_up: self.brokers_up.load(Ordering::Relaxed),
             assigned: self.assigned.load(Ordering::Relaxed),
+            fault: self.fault.lock().expect(UNPOISONED).clone(),
             failure: self.failure.borrow().clone(),
         }
     }
@@ -65,6 +72,7 @@ impl State {
 
     pub(crate) fn assigned(&self) {
         self.assigned.store(true, Ordering::Relaxed);
+        *self.fault.lock().expect(UNPOISONED) = None;
     }
 
     pub(crate) fn unassigned(&self) {
@@ -109,6 +117,12 @@ impl State {
             }
             RDKafkaErrorCode::AllBrokersDown => {
                 self.brokers_up.store(false, Ordering::Relaxed);
+            }
+            RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic => {
+                *self.fault.lock().expect(UNPOISONED) = Some(words::joining(code, reason));
             }
             _ => {}
         }
@@ -161,14 +175,10 @@ impl Statistics {
             .ok()
     }
 
-    /// The offset after the last record of a partition, where the client knows it.
-    pub(crate) fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
-        let partition = self
-            .topics
-            .get(topic)?
-            .partitions
-            .get(&partition.to_string())?;
-        (partition.hi_offset >= 0).then_some(partition.hi_offset)
+    /// What they say about a partition.
+    pub(crate) fn partition(&self, topic: &str, partition: i32) -> Option<&PartitionStatistics> {
+        let topic = self.topics.get(topic)?;
+        topic.partitions.get(&partition.to_string())
     }
 
     /// A broker proper is connected (bootstrap addresses and coordinators are entries, too).
@@ -188,7 +198,15 @@ struct TopicStatistics {
     partitions: BTreeMap<String, PartitionStatistics>,
 }
 
+/// Offsets are negative where the client does not know them.
 #[derive(Deserialize)]
-struct PartitionStatistics {
-    hi_offset: i64,
+pub(crate) struct PartitionStatistics {
+    /// The first offset in the log.
+    pub(crate) lo_offset: i64,
+    /// The offset after the last record that is committed.
+    pub(crate) ls_offset: i64,
+    /// The end of the log that the client last told of.
+    pub(crate) eof_offset: i64,
+    /// What waits in the partition's queue.
+    pub(crate) fetchq_cnt: i64,
 }

@@ -8,6 +8,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::reach::Obstacle;
+
 /// How to reach the brokers: `kafka.*` of contract section 6.
 #[derive(Clone)]
 pub struct Settings {
@@ -78,6 +80,24 @@ pub enum SetupError {
         /// What the client said.
         reason: String,
     },
+    /// Brokers were found, and cannot be used as the settings say.
+    #[error("the brokers at {brokers} cannot be used: {obstacle} ({detail})")]
+    Unusable {
+        /// `kafka.brokers`
+        brokers: String,
+        /// The cause, which knows the cure.
+        obstacle: Obstacle,
+        /// What the client said.
+        detail: String,
+    },
+}
+
+impl SetupError {
+    /// Whether it may pass by itself: brokers that come back, or that somebody corrects.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Unusable { .. })
+    }
 }
 
 /// Properties that the worker's guarantees rest on, with the reason for each.
@@ -107,8 +127,10 @@ const OWNED: &[(&str, &str)] = &[
         "auto.offset.reset",
         "positions live in MongoDB; use `session-worker lanes seek`",
     ),
-    ("enable.partition.eof", "a lane reads records only"),
+    ("enable.partition.eof", "the worker's readiness rests on it"),
+    ("isolation.level", "a lane reads committed records only"),
     ("consume.callback.max.messages", "a lane reads records only"),
+    ("check.crcs", "damaged records must not pass for good ones"),
     ("statistics.interval.ms", "the worker's health rests on it"),
     (
         "allow.auto.create.topics",
@@ -210,8 +232,12 @@ impl Settings {
                 ("partition.assignment.strategy", "range"),
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
-                // A position comes from MongoDB: outside the log it must surface, not jump.
-                ("auto.offset.reset", "error"),
+                // `error` would stop the partition for good. The lane's log notices the jump.
+                ("auto.offset.reset", "earliest"),
+                // A fetch that works says so, even where it brings no record.
+                ("enable.partition.eof", "true"),
+                ("isolation.level", "read_committed"),
+                ("check.crcs", "true"),
                 ("statistics.interval.ms", "1000"),
             ],
         );
@@ -242,6 +268,7 @@ impl Settings {
             &[
                 // What was deleted since it was asked for is gone; the rest is read all the same.
                 ("auto.offset.reset", "earliest"),
+                ("isolation.level", "read_committed"),
                 ("enable.auto.commit", "false"),
                 ("enable.partition.eof", "true"),
             ],
@@ -295,7 +322,6 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "524288"),
     ("fetch.max.bytes", "8388608"),
-    ("check.crcs", "true"),
 ];
 
 const READER_DEFAULTS: &[(&str, &str)] = &[
@@ -309,6 +335,8 @@ const READER_DEFAULTS: &[(&str, &str)] = &[
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "0"),
     ("request.timeout.ms", "10000"),
+    // A topic that is gone is named before its records look stalled.
+    ("topic.metadata.propagation.max.ms", "5000"),
     ("retry.backoff.ms", "50"),
     ("retry.backoff.max.ms", "1000"),
     // Lanes bound what is outstanding (4 batches each), so this is only the net below them.
@@ -351,6 +379,13 @@ mod tests {
         );
         let chosen = settings(&[("session.timeout.ms", "6000")]).consumer();
         assert_eq!(chosen.get("session.timeout.ms"), Some("6000"));
+    }
+
+    #[test]
+    fn only_committed_records_are_read() {
+        for config in [settings(&[]).consumer(), settings(&[]).reader()] {
+            assert_eq!(config.get("isolation.level"), Some("read_committed"));
+        }
     }
 
     #[test]

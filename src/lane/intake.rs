@@ -5,6 +5,7 @@
 mod item;
 mod reader;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -17,12 +18,12 @@ pub(super) use self::reader::{Reader, last_record};
 use crate::kafka::{Error, Limit, Log};
 use crate::record::TopicPartition;
 use crate::store::{IntakeStop, LanePosition, StopReason};
-use crate::wire::LookupError;
+use crate::wire::{Codec, LookupError};
 
 use super::failure::LogStep;
 
 /// Owners that died in a row before the partition is left unread.
-pub(super) const DEATHS_TOLERATED: i32 = 5;
+pub(crate) const DEATHS_TOLERATED: i32 = 5;
 /// Owners that died in a row before a partition is read alone, apart from the process's other suspects.
 pub(super) const DEATHS_SUSPICIOUS: i32 = 2;
 /// How often damaged bytes are read again before the intake stops.
@@ -159,6 +160,18 @@ impl<L: Log> Intake<L> {
             State::Reading(reader) => Some(reader),
             _ => None,
         }
+    }
+
+    /// Decodes what was read, as far as that goes without waiting; says whether anything was.
+    pub(super) fn decode(&mut self, next: Option<i64>, codec: &Arc<Codec>, is_home: bool) -> bool {
+        let decoded = match &mut self.state {
+            State::Reading(reader) => reader.decode(next, codec, is_home),
+            _ => false,
+        };
+        if decoded {
+            self.trouble = None;
+        }
+        decoded
     }
 
     /// Why and where it is stopped.

@@ -21,7 +21,7 @@ pub struct StoredSession {
     pub session: Session,
     /// Its home partition of `session-command`, set at creation, never changed.
     pub home: i32,
-    /// 1 when new, raised by one at every write, by whoever makes the next state.
+    /// 1 when new, raised by one at every write, by the code that makes the next state.
     pub version: i64,
 }
 

@@ -114,6 +114,10 @@ metrics! {
         "From a request's head to its answer.";
     HTTP_AUTH = "http_auth_total", Kind::Counter, ["outcome"],
         "Requests that must say who asks: known, anonymous, refused, malformed, keys_unavailable.";
+    HTTP_OVERLOADED = "http_overloaded_total", Kind::Counter, ["bound"],
+        "Requests answered 503 because a bound was reached: connections, views, keys.";
+    HTTP_UNREADABLE = "http_unreadable_documents_total", Kind::Counter, ["collection"],
+        "Stored documents that a view left out because they are not as the worker writes them.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
         "This host's clock minus the database's; decisions go by the database's.";
     JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],

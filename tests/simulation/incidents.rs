@@ -7,9 +7,9 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use session_worker::domain::{MessageId, SessionId, UserId};
 use session_worker::record::TopicPartition;
+use session_worker::store::memory::Document;
 use tokio::time::Instant;
 
-use crate::documents::Document;
 use crate::weather::Refusal;
 use crate::world::{Action, World};
 
@@ -251,6 +251,7 @@ impl World {
             return;
         };
         let mut conditions = self.weather.now();
+        self.store.spoil(document.clone());
         conditions.spoiled.insert(document.clone());
         conditions.ever.spoiled.insert(document.clone());
         drop(conditions);
@@ -264,10 +265,11 @@ impl World {
             sessions.choose(rng).cloned()
         };
         let session = session()?;
-        Some(match rng.random_range(0..5) {
+        Some(match rng.random_range(0..6) {
             0 | 1 => Document::Session(session),
             2 => Document::Deadline(session),
-            3 => {
+            3 => Document::Home(session),
+            4 => {
                 let users: Vec<UserId> = self.store.users().into_keys().collect();
                 Document::User(users.choose(rng)?.clone())
             }
@@ -277,7 +279,8 @@ impl World {
             }
             _ => {
                 let forwards = self.store.forwards();
-                Document::Forward(forwards.choose(rng)?.forward.origin.clone())
+                let forward = &forwards.choose(rng)?.forward;
+                Document::Forward(forward.origin.clone(), forward.home)
             }
         })
     }
@@ -311,6 +314,7 @@ impl World {
                 self.weather.now().culprit_sessions.remove(&id);
             }
             End::Spoiled(document) => {
+                self.store.repair(&document);
                 self.weather.now().spoiled.remove(&document);
             }
             End::Refusal(refusal) => {

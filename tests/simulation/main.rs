@@ -5,7 +5,6 @@
 mod broker;
 mod check;
 mod database;
-mod documents;
 mod forgers;
 mod history;
 mod incidents;

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use session_worker::domain::SessionId;
 use session_worker::record::TopicPartition;
+use session_worker::store::memory::Document;
 use tokio::time::Instant;
-
-use crate::documents::Document;
 
 /// How likely each small fault is, in 1,000 calls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,13 +141,13 @@ impl Weather {
         conditions.in_flight_until = conditions.in_flight_until.max(end);
     }
 
-    /// Ends every fault that lasts.
-    pub(crate) fn end_what_lasts(&self) {
+    /// Ends every fault that lasts; returns the documents that can be read again.
+    pub(crate) fn end_what_lasts(&self) -> BTreeSet<Document> {
         let mut conditions = self.now();
-        conditions.spoiled.clear();
         conditions.culprit_sessions.clear();
         conditions.culprits.clear();
         conditions.refused.clear();
+        std::mem::take(&mut conditions.spoiled)
     }
 
     /// Ends every fault but those that last; returns when the last one that is under way ends.

@@ -2,8 +2,8 @@
 //! and dropped before the same partitions can come again. Runs on the polling thread only.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread::ThreadId;
 
 use rdkafka::bindings::rd_kafka_resp_err_t as ResponseError;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -12,7 +12,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::log::{Partition, PartitionLog};
+use super::log::PartitionLog;
+use super::partition::{self, Partition};
+use super::watermarks::Watermarks;
 use super::{Assignments, REVOKE_LIMIT, Shared, Start};
 use crate::kafka::health::{self, Statistics};
 use crate::record::TopicPartition;
@@ -25,6 +27,8 @@ pub(super) struct Context {
     shared: Arc<Shared>,
     /// The callbacks are given a plain reference, splitting a queue asks for an `Arc`.
     consumer: OnceLock<Weak<BaseConsumer<Context>>>,
+    polling: OnceLock<ThreadId>,
+    watermarks: Weak<Watermarks>,
     lanes: Mutex<Vec<Arc<Partition>>>,
 }
 
@@ -35,18 +39,28 @@ impl Context {
         runtime: Handle,
         assignments: Arc<dyn Assignments>,
         shared: Arc<Shared>,
+        watermarks: Weak<Watermarks>,
     ) -> Self {
         Self {
             runtime,
             assignments,
             shared,
             consumer: OnceLock::new(),
+            polling: OnceLock::new(),
+            watermarks,
             lanes: Mutex::new(Vec::new()),
         }
     }
 
     pub(super) fn adopt(&self, consumer: &Arc<BaseConsumer<Self>>) {
         self.consumer.get_or_init(|| Arc::downgrade(consumer));
+        self.polling.get_or_init(|| std::thread::current().id());
+    }
+
+    /// Whether this is the polling thread: what the client says elsewhere is of one partition, and
+    /// comes back to its log.
+    pub(super) fn is_polling(&self) -> bool {
+        self.polling.get() == Some(&std::thread::current().id())
     }
 
     pub(super) fn health(&self) -> &health::State {
@@ -92,6 +106,7 @@ impl Context {
                 name.clone(),
                 queue,
                 Weak::clone(self.consumer.get().expect("upgraded above")),
+                Weak::clone(&self.watermarks),
             )));
         }
         drop(owner);
@@ -117,34 +132,19 @@ impl Context {
             return;
         };
         let starts: BTreeMap<TopicPartition, Start> = starts.into_iter().collect();
-        for lane in &lanes {
-            let offset = match starts.get(&lane.name) {
-                Some(Start::Earliest) => Offset::Beginning,
-                Some(Start::At(offset)) => Offset::Offset(*offset),
-                // The end fetches least, and what it fetches nobody reads before the seek.
-                Some(Start::Held) | None => {
-                    lane.held.store(true, Ordering::Release);
-                    Offset::End
-                }
-            };
-            if let Err(error) =
-                list.set_partition_offset(&lane.name.topic, lane.name.partition, offset)
-            {
-                self.health().fail(&format!(
-                    "no position could be set for {}: {error}",
-                    lane.name
-                ));
-            }
-        }
-        *self.lanes.lock().expect(UNPOISONED) = lanes.clone();
-        if let Err(error) = consumer.assign(list) {
+        let start = |name: &TopicPartition| starts.get(name).copied().unwrap_or(Start::Held);
+        if let Err(error) = place(consumer, list, &lanes, start) {
             self.health()
                 .fail(&format!("the assignment was refused: {error}"));
             return;
         }
+        *self.lanes.lock().expect(UNPOISONED) = lanes.clone();
         self.health().assigned();
-        self.assignments
-            .started(lanes.into_iter().map(PartitionLog::new).collect());
+        let logs = lanes.into_iter().map(|lane| {
+            let start = start(&lane.name);
+            PartitionLog::new(lane, start)
+        });
+        self.assignments.started(logs.collect());
         drop(entered);
     }
 
@@ -195,12 +195,42 @@ impl Context {
         };
         self.health().brokers(statistics.broker_up());
         for lane in self.lanes.lock().expect(UNPOISONED).iter() {
-            let offset = statistics.high_watermark(&lane.name.topic, lane.name.partition);
-            if let Some(offset) = offset {
-                lane.high_watermark.fetch_max(offset, Ordering::Relaxed);
+            if let Some(found) = statistics.partition(&lane.name.topic, lane.name.partition) {
+                lane.marks().statistics(found);
             }
         }
     }
+}
+
+/// Tells the client where each lane starts. A partition whose lane has no place yet is paused before
+/// it is assigned: nothing of it is fetched, whatever its bytes would do to librdkafka. The pause
+/// outlives the assignment, and ends with the log's first seek.
+fn place(
+    consumer: &BaseConsumer<Context>,
+    list: &mut TopicPartitionList,
+    lanes: &[Arc<Partition>],
+    start: impl Fn(&TopicPartition) -> Start,
+) -> KafkaResult<()> {
+    let (mut placed, mut held) = (Vec::new(), Vec::new());
+    for lane in lanes {
+        let name = &lane.name;
+        let offset = match start(name) {
+            Start::At(offset) => {
+                placed.push(name);
+                offset
+            }
+            Start::Earliest | Start::Held => {
+                lane.hold();
+                held.push(name);
+                0
+            }
+        };
+        list.set_partition_offset(&name.topic, name.partition, Offset::Offset(offset))?;
+    }
+    partition::pause(consumer, held)?;
+    // The last owner in this process may have left it paused.
+    partition::resume(consumer, placed)?;
+    consumer.assign(list)
 }
 
 #[expect(
@@ -210,7 +240,8 @@ impl Context {
 fn commit_reported(consumer: &BaseConsumer<Context>, lanes: &[Arc<Partition>]) {
     let mut list = TopicPartitionList::new();
     for lane in lanes {
-        if let Some(next) = lane.take_reported()
+        let position = lane.marks().take_commit();
+        if let Some(next) = position
             && list
                 .add_partition_offset(&lane.name.topic, lane.name.partition, Offset::Offset(next))
                 .is_err()
@@ -262,6 +293,9 @@ impl ConsumerContext for Context {
         if let Err(error) = result {
             tracing::debug!(%error, "offsets were not committed");
             count_failure();
+            for lane in self.lanes.lock().expect(UNPOISONED).iter() {
+                lane.marks().not_committed();
+            }
         }
     }
 }

@@ -1,101 +1,147 @@
-//! One assigned partition as a lane reads it. Back-pressure is not polling: a lane that asks for
-//! nothing lets its queue fill to its bound. Fails with `Revoked` for ever once the partition is gone.
+//! One assigned partition as a lane reads it. librdkafka goes on by itself after whatever it meets: it
+//! jumps to the beginning of a log that lacks the position, and steps over a batch that is damaged. So
+//! the log knows which offset comes next, asks for the log's ends where another one comes, and returns
+//! nothing after an error before the lane seeks. Back-pressure is not polling.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::Offset;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 
-use super::assignment::Context;
-use crate::kafka::{Error, Limit, Log};
+use super::Start;
+use super::partition::Partition;
+use crate::kafka::{Error, Limit, Log, words};
 use crate::record::{Header, Record, TopicPartition};
 
-/// The part of a partition that the polling thread and its log share.
-pub(super) struct Partition {
-    pub(super) name: TopicPartition,
-    /// Taken by the polling thread on revocation: whoever still holds the log cannot keep the queue,
-    /// and so the client, alive.
-    queue: Mutex<Option<PartitionQueue<Context>>>,
-    consumer: Weak<BaseConsumer<Context>>,
-    ready: Arc<Notify>,
-    revoked: CancellationToken,
-    /// Nothing is read before the lane's own seek.
-    pub(super) held: AtomicBool,
-    /// The position is not in the log: librdkafka says so once and then stays silent.
-    out_of_range: AtomicBool,
-    reported: AtomicI64,
-    pub(super) high_watermark: AtomicI64,
-}
-
-const NONE: i64 = -1;
-const UNPOISONED: &str = "nothing panics while it holds this lock";
 /// librdkafka wakes a queue when it stops being empty; should that get lost, the lane looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-const CALL_BUDGET: Duration = Duration::from_secs(15);
-const CALL_PAUSE: Duration = Duration::from_millis(20);
-
-impl Partition {
-    pub(super) fn new(
-        name: TopicPartition,
-        mut queue: PartitionQueue<Context>,
-        consumer: Weak<BaseConsumer<Context>>,
-    ) -> Self {
-        let ready = Arc::new(Notify::new());
-        let wake = Arc::clone(&ready);
-        queue.set_nonempty_callback(move || wake.notify_one());
-        Self {
-            name,
-            queue: Mutex::new(Some(queue)),
-            consumer,
-            ready,
-            revoked: CancellationToken::new(),
-            held: AtomicBool::new(false),
-            out_of_range: AtomicBool::new(false),
-            reported: AtomicI64::new(NONE),
-            high_watermark: AtomicI64::new(NONE),
-        }
-    }
-
-    pub(super) fn revoke(&self) {
-        self.revoked.cancel();
-    }
-
-    pub(super) fn drop_queue(&self) {
-        let queue = self.queue.lock().expect(UNPOISONED).take();
-        drop(queue);
-    }
-
-    /// What was reported since the last call.
-    pub(super) fn take_reported(&self) -> Option<i64> {
-        let next = self.reported.swap(NONE, Ordering::Relaxed);
-        (next != NONE).then_some(next)
-    }
-}
+/// How long an answer may be on its way to a client that fetches nothing more.
+const ON_ITS_WAY: Duration = Duration::from_millis(300);
+/// How long fetches may leave no trace, before the position is sought once more (each seek brings a
+/// record, an error, or the news of the log's end) and before the silence is a fault: twice as long as
+/// the last fetch took, within these bounds.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// One assigned partition: the [`Log`] of one lane.
 pub struct PartitionLog {
     partition: Arc<Partition>,
-    /// Polled, but too large for the batch it was polled for.
-    put_back: Option<Record>,
-    /// Met behind records that were returned first.
-    fault: Option<Error>,
+    reading: Reading,
+    /// Polled and not returned yet.
+    records: VecDeque<Record>,
+    /// Met behind `records`.
+    then: Option<Then>,
+    /// Something among `records` or behind them cannot be explained without the log's ends.
+    doubt: Option<Doubt>,
+    /// A question to the broker that outlives a cancelled `records`.
+    asking: Option<JoinHandle<Result<(i64, i64), Error>>>,
+    patience: Duration,
+}
+
+enum Reading {
+    /// Nothing is fetched before the lane seeks.
+    Held,
+    /// Nothing is fetched yet: the first `records` starts looking for the beginning, which outlives it.
+    Earliest(Option<JoinHandle<Result<i64, Error>>>),
+    Placed(Place),
+    /// An error was met: nothing is returned before the lane seeks.
+    Stopped(Stop),
+}
+
+struct Place {
+    /// The offset that comes next; there may be no record at it.
+    next: i64,
+    /// When a fetch last brought something.
+    heard: Instant,
+    /// When the position was last sought, while no fetch has brought anything since.
+    sought: Option<Instant>,
+    /// Damage was met right here before.
+    damaged: bool,
+}
+
+enum Then {
+    /// A fetch found nothing more.
+    End,
+    /// Damage right after a seek may be that of before: librdkafka's fetch position is anywhere after
+    /// damaged bytes, and the jump that follows may come after the seek. So it is sought once more, when
+    /// nothing of before can be on its way.
+    Again(Instant),
+    Stop(Stop),
+}
+
+#[derive(Clone)]
+enum Stop {
+    OutOfRange { low: i64, high: i64 },
+    Damaged { offset: i64, reason: &'static str },
+    Unavailable { reason: String },
+}
+
+struct Doubt {
+    /// The offset that was to come.
+    next: i64,
+    /// librdkafka jumped back: what it brings from here on is of no use.
+    back: bool,
+}
+
+impl Stop {
+    fn error(&self) -> Error {
+        match self.clone() {
+            Self::OutOfRange { low, high } => Error::OutOfRange { low, high },
+            Self::Damaged { offset, reason } => Error::Damaged {
+                offset,
+                reason: reason.to_owned(),
+            },
+            Self::Unavailable { reason } => Error::Unavailable { reason },
+        }
+    }
+
+    fn because(error: &Error) -> Self {
+        let reason = match error {
+            Error::Unavailable { reason } => reason.clone(),
+            other => other.to_string(),
+        };
+        Self::Unavailable { reason }
+    }
+}
+
+impl Place {
+    /// Just sought.
+    fn at(next: i64) -> Self {
+        let now = Instant::now();
+        Self {
+            next,
+            heard: now,
+            sought: Some(now),
+            damaged: false,
+        }
+    }
+
+    /// A fetch brought something; returns how long that took.
+    fn hear(&mut self) -> Duration {
+        let silence = self.sought.take().unwrap_or(self.heard).elapsed();
+        self.heard = Instant::now();
+        silence
+    }
 }
 
 impl PartitionLog {
-    pub(super) fn new(partition: Arc<Partition>) -> Self {
+    pub(super) fn new(partition: Arc<Partition>, start: Start) -> Self {
+        let reading = match start {
+            Start::Earliest => Reading::Earliest(None),
+            Start::At(next) => Reading::Placed(Place::at(next)),
+            Start::Held => Reading::Held,
+        };
         Self {
             partition,
-            put_back: None,
-            fault: None,
+            reading,
+            records: VecDeque::new(),
+            then: None,
+            doubt: None,
+            asking: None,
+            patience: PATIENCE.0,
         }
     }
 
@@ -105,99 +151,193 @@ impl PartitionLog {
         &self.partition.name
     }
 
-    /// The offset after the log's last record as the client last heard (within about a second), for
-    /// lag; `None` before it heard any. Asks no broker.
-    #[must_use]
-    pub fn high_watermark(&self) -> Option<i64> {
-        let offset = self.partition.high_watermark.load(Ordering::Relaxed);
-        (offset != NONE).then_some(offset)
-    }
-
-    /// Takes what is there, within `limit`, without waiting.
-    fn take(&mut self, limit: Limit) -> Result<Vec<Record>, Error> {
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        if let Some(record) = self.put_back.take() {
-            bytes = record.size();
-            records.push(record);
-        }
-        let queue = self.partition.queue.lock().expect(UNPOISONED);
-        let Some(queue) = queue.as_ref() else {
-            return Err(Error::Revoked);
+    /// Polls what is there until `limit` is reached or something is met that ends the batch.
+    fn poll(&mut self, limit: Limit) -> Result<(), Error> {
+        let Reading::Placed(place) = &mut self.reading else {
+            return Ok(());
         };
-        while records.len() < limit.records.max(1) && bytes < limit.bytes {
-            match queue.poll(Duration::ZERO) {
-                None => break,
-                Some(Ok(message)) => {
-                    let record = to_record(&self.partition.name, &message);
-                    let size = record.size();
-                    if !records.is_empty() && bytes.saturating_add(size) > limit.bytes {
-                        self.put_back = Some(record);
-                        break;
+        let partition = &self.partition;
+        let (records, then, doubt) = (&mut self.records, &mut self.then, &mut self.doubt);
+        let mut bytes: usize = records.iter().map(Record::size).sum();
+        let mut came = false;
+        let mut longest = None;
+        partition.with_queue(|queue| {
+            while then.is_none()
+                && doubt.as_ref().is_none_or(|doubt| !doubt.back)
+                && records.len() < limit.records.max(1)
+                && bytes < limit.bytes
+            {
+                match queue.poll(Duration::ZERO) {
+                    None => break,
+                    Some(Ok(message)) => {
+                        came = true;
+                        let (offset, next) = (message.offset(), place.next);
+                        if offset != next && doubt.is_none() {
+                            let back = offset < next;
+                            *doubt = Some(Doubt { next, back });
+                        }
+                        if offset < next {
+                            break;
+                        }
+                        longest = longest.max(Some(place.hear()));
+                        place.next = offset + 1;
+                        let record = to_record(&partition.name, &message);
+                        bytes += record.size();
+                        records.push_back(record);
                     }
-                    bytes += size;
-                    records.push(record);
-                }
-                Some(Err(error)) => {
-                    self.fault = self.classify(&error);
-                    break;
+                    Some(Err(KafkaError::PartitionEOF(_))) => {
+                        // Right behind a record it is the end. Else the position may lie outside.
+                        if place.sought.is_some() {
+                            *doubt = doubt.take().or(Some(Doubt {
+                                next: place.next,
+                                back: false,
+                            }));
+                        }
+                        longest = longest.max(Some(place.hear()));
+                        *then = Some(Then::End);
+                    }
+                    Some(Err(error)) => *then = Some(after(&error, partition, place)),
                 }
             }
+        })?;
+        if let Some(longest) = longest {
+            self.patience = (longest * 2).clamp(PATIENCE.0, PATIENCE.1);
         }
-        if let Some(last) = records.last() {
-            self.partition
-                .high_watermark
-                .fetch_max(last.offset + 1, Ordering::Relaxed);
+        if came {
+            partition.marks().read(place.next);
+            // It was asked before these came.
+            self.asking = None;
         }
-        Ok(records)
+        Ok(())
     }
 
-    fn classify(&self, error: &KafkaError) -> Option<Error> {
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::LogTruncation,
-            ) => {
-                self.partition.out_of_range.store(true, Ordering::Release);
-                None
+    /// Settles a doubt by the log's ends.
+    async fn settle(&mut self, doubt: Doubt) -> Result<(), Error> {
+        // Until it is settled, a cancelled call finds it again.
+        let (next, back) = (doubt.next, doubt.back);
+        self.doubt = Some(doubt);
+        let answer = self.ask().await;
+        let beyond = |high| self.records.back().is_some_and(|last| last.offset >= high);
+        let stop = match answer {
+            // The offset is the one part of a batch that no checksum covers.
+            Ok((low, high)) if (low..=high).contains(&next) => {
+                beyond(high).then_some(Stop::Damaged {
+                    offset: next,
+                    reason: "a batch claims an offset beyond the end of the log",
+                })
             }
-            Some(RDKafkaErrorCode::PartitionEOF) => None,
-            _ => Some(Error::Unavailable {
-                reason: error.to_string(),
-            }),
+            Ok((low, high)) => Some(Stop::OutOfRange { low, high }),
+            Err(Error::Revoked) => return Err(Error::Revoked),
+            Err(error) => Some(Stop::because(&error)),
+        };
+        if let Some(stop) = stop {
+            self.records.retain(|record| record.offset < next);
+            self.then = Some(Then::Stop(stop));
+        } else if back && let Reading::Placed(place) = &self.reading {
+            let next = place.next;
+            self.partition.place(next).await?;
+            self.reading = Reading::Placed(Place::at(next));
         }
+        self.doubt = None;
+        Ok(())
     }
 
-    /// Runs a blocking call of the client off the workers, again and again while librdkafka is
-    /// between two states, within a budget.
-    async fn call<T: Send + 'static>(
-        &self,
-        call: impl Fn(&BaseConsumer<Context>, &TopicPartition) -> KafkaResult<T> + Send + Sync + 'static,
-    ) -> Result<T, Error> {
-        let call = Arc::new(call);
-        let started = Instant::now();
-        loop {
-            if self.partition.revoked.is_cancelled() {
-                return Err(Error::Revoked);
-            }
-            let consumer = self.partition.consumer.upgrade().ok_or(Error::Revoked)?;
-            let (name, call) = (self.partition.name.clone(), Arc::clone(&call));
-            let answer = tokio::task::spawn_blocking(move || call(&consumer, &name))
-                .await
-                .map_err(|error| Error::Unavailable {
-                    reason: error.to_string(),
-                })?;
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) if started.elapsed() > CALL_BUDGET => {
-                    return Err(Error::Unavailable {
-                        reason: error.to_string(),
-                    });
-                }
-                Err(_) => tokio::time::sleep(CALL_PAUSE).await,
-            }
+    /// Asks for the log's ends; a question that is under way is not asked again.
+    async fn ask(&mut self) -> Result<(i64, i64), Error> {
+        let partition = &self.partition;
+        let asking = self
+            .asking
+            .get_or_insert_with(|| tokio::spawn(Arc::clone(partition).ask()));
+        let answer = asking.await;
+        self.asking = None;
+        answer.map_err(unfinished)?
+    }
+
+    /// As many of the polled records as `limit` allows.
+    fn take(&mut self, limit: Limit) -> Vec<Record> {
+        let mut bytes = 0usize;
+        let fitting = self.records.iter().take(limit.records.max(1));
+        let count = fitting
+            .take_while(|record| {
+                let first = bytes == 0;
+                bytes = bytes.saturating_add(record.size().max(1));
+                first || bytes <= limit.bytes
+            })
+            .count();
+        self.records.drain(..count).collect()
+    }
+
+    /// Nothing has come: seeks once more where nothing was heard for a while, and gives up where that
+    /// changed nothing.
+    async fn listen(&mut self) -> Result<(), Error> {
+        let Reading::Placed(place) = &self.reading else {
+            return Ok(());
+        };
+        let (next, since) = (place.next, place.sought.unwrap_or(place.heard));
+        if since.elapsed() < self.patience {
+            return Ok(());
         }
+        if place.sought.is_none() {
+            self.partition.place(next).await?;
+            self.reading = Reading::Placed(Place::at(next));
+            return Ok(());
+        }
+        let stop = match self.ask().await {
+            Ok((low, high)) if (low..=high).contains(&next) => Stop::Unavailable {
+                reason: format!(
+                    "fetching {} from offset {next} brought nothing for {:?}, though the log holds \
+                     {low} to {high}: the broker is slow, or the bytes at that offset are damaged",
+                    self.partition.name, self.patience,
+                ),
+            },
+            Ok((low, high)) => Stop::OutOfRange { low, high },
+            Err(Error::Revoked) => return Err(Error::Revoked),
+            Err(error) => Stop::because(&error),
+        };
+        self.patience = (self.patience * 2).min(PATIENCE.1);
+        self.then = Some(Then::Stop(stop));
+        Ok(())
+    }
+
+    async fn wait(&self) {
+        tokio::select! {
+            () = self.partition.ready.notified() => {}
+            () = self.partition.revoked.cancelled() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Places `partition` at its log's beginning, and says where that is.
+fn begin(partition: &Arc<Partition>) -> impl Future<Output = Result<i64, Error>> + use<> {
+    let partition = Arc::clone(partition);
+    async move {
+        let (low, _) = Arc::clone(&partition).ask().await?;
+        partition.place(low).await?;
+        Ok(low)
+    }
+}
+
+fn unfinished(error: tokio::task::JoinError) -> Error {
+    Error::Unavailable {
+        reason: error.to_string(),
+    }
+}
+
+/// What a fetch's failure comes to.
+fn after(error: &KafkaError, partition: &Partition, place: &Place) -> Then {
+    let code = error
+        .rdkafka_error_code()
+        .unwrap_or(RDKafkaErrorCode::Unknown);
+    match words::damage(code) {
+        Some(_) if place.sought.is_some() && !place.damaged => Then::Again(Instant::now()),
+        Some(reason) => Then::Stop(Stop::Damaged {
+            offset: place.next,
+            reason,
+        }),
+        None => Then::Stop(Stop::Unavailable {
+            reason: words::reading(error, &partition.name),
+        }),
     }
 }
 
@@ -207,70 +347,103 @@ impl Log for PartitionLog {
             if self.partition.revoked.is_cancelled() {
                 return Err(Error::Revoked);
             }
-            if let Some(fault) = self.fault.take() {
-                return Err(fault);
-            }
-            if !self.partition.held.load(Ordering::Acquire) {
-                let records = self.take(limit)?;
-                if !records.is_empty() {
-                    return Ok(records);
-                }
-                if self.fault.is_some() {
+            match &mut self.reading {
+                Reading::Held => {
+                    self.partition.revoked.cancelled().await;
                     continue;
                 }
-                if self.partition.out_of_range.load(Ordering::Acquire) {
-                    let (low, high) = self.bounds().await?;
-                    return Err(Error::OutOfRange { low, high });
+                Reading::Earliest(looking) => {
+                    let partition = &self.partition;
+                    let looking = looking.get_or_insert_with(|| tokio::spawn(begin(partition)));
+                    let found = looking.await.map_err(unfinished).and_then(|found| found);
+                    self.reading = match &found {
+                        Ok(low) => Reading::Placed(Place::at(*low)),
+                        Err(error) => Reading::Stopped(Stop::because(error)),
+                    };
+                    found?;
+                    continue;
                 }
+                Reading::Stopped(stop) => return Err(stop.error()),
+                Reading::Placed(_) => {}
             }
-            tokio::select! {
-                () = self.partition.ready.notified() => {}
-                () = self.partition.revoked.cancelled() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            self.poll(limit)?;
+            if let Some(doubt) = self.doubt.take() {
+                self.settle(doubt).await?;
+                continue;
+            }
+            if !self.records.is_empty() {
+                return Ok(self.take(limit));
+            }
+            match &self.then {
+                Some(Then::End) => {
+                    self.then = None;
+                    if let Reading::Placed(place) = &self.reading {
+                        self.partition.marks().read_to_end(place.next);
+                    }
+                    return Ok(Vec::new());
+                }
+                Some(Then::Stop(stop)) => {
+                    let stop = stop.clone();
+                    // Else librdkafka goes on fetching what nobody reads, or the same bytes again.
+                    self.partition.park().await?;
+                    let error = stop.error();
+                    (self.then, self.reading) = (None, Reading::Stopped(stop));
+                    return Err(error);
+                }
+                Some(Then::Again(since)) => {
+                    let since = *since;
+                    self.partition.park().await?;
+                    tokio::time::sleep(ON_ITS_WAY.saturating_sub(since.elapsed())).await;
+                    if let Reading::Placed(place) = &self.reading {
+                        let next = place.next;
+                        self.partition.place(next).await?;
+                        self.reading = Reading::Placed(Place {
+                            damaged: true,
+                            ..Place::at(next)
+                        });
+                    }
+                    self.then = None;
+                }
+                None => self.listen().await?,
+            }
+            if self.then.is_none() {
+                self.wait().await;
             }
         }
     }
 
     async fn seek(&mut self, offset: Option<i64>) -> Result<(), Error> {
-        if self.partition.out_of_range.load(Ordering::Acquire) {
-            // librdkafka has stopped the partition, and takes no seek for it any more.
-            let reason = "the partition was stopped".to_owned();
-            return Err(Error::Unavailable { reason });
-        }
-        let offset = offset.map_or(Offset::Beginning, Offset::Offset);
-        self.call(move |consumer, name| {
-            consumer.seek(&name.topic, name.partition, offset, CALL_TIMEOUT)
-        })
-        .await?;
-        // librdkafka's version barrier drops what its queue still holds of before the seek.
-        self.put_back = None;
-        self.fault = None;
-        self.partition.held.store(false, Ordering::Release);
+        // A seek that is given up half-way may have moved the client.
+        self.reading = Reading::Stopped(Stop::Unavailable {
+            reason: "a seek has not been finished".to_owned(),
+        });
+        (self.then, self.doubt, self.asking) = (None, None, None);
+        self.records.clear();
+        let next = match offset {
+            Some(offset) => offset,
+            None => self.bounds().await?.0,
+        };
+        // The client's version barrier drops what its queue still holds of before the seek.
+        self.partition.place(next).await?;
+        self.reading = Reading::Placed(Place::at(next));
         Ok(())
     }
 
     async fn bounds(&mut self) -> Result<(i64, i64), Error> {
-        let (low, high) = self
-            .call(|consumer, name| {
-                consumer.fetch_watermarks(&name.topic, name.partition, CALL_TIMEOUT)
-            })
-            .await?;
-        self.partition
-            .high_watermark
-            .fetch_max(high, Ordering::Relaxed);
-        Ok((low, high))
+        if self.partition.revoked.is_cancelled() {
+            return Err(Error::Revoked);
+        }
+        Arc::clone(&self.partition).ask().await
     }
 
     fn lag(&self, next: Option<i64>) -> Option<i64> {
-        let high = self.high_watermark()?;
-        next.map(|next| (high - next).max(0))
+        self.partition.marks().lag(next)
     }
 
     fn report(&mut self, next: i64) {
-        self.partition.reported.store(next, Ordering::Relaxed);
+        self.partition.marks().report(next);
     }
 }
-
 /// `message` as a record of `lane`.
 pub(in crate::kafka) fn to_record(lane: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
     let mut headers: Vec<Header> = Vec::new();

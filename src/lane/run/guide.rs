@@ -50,8 +50,8 @@ where
             self.intake.noted(stop);
         }
         let (codec, is_home) = (Arc::clone(&self.shared.codec), self.home.is_some());
-        if let Some(reader) = self.intake.reader() {
-            reader.decode(position.next, &codec, is_home);
+        if self.intake.decode(position.next, &codec, is_home) {
+            self.meter.intake_recovered();
         }
     }
 

@@ -212,19 +212,30 @@ async fn a_position_outside_the_log_is_told_and_stands() {
                 .expect("the broker answers"),
             bounds
         );
-        assert_eq!(log.lag(Some(0)), Some(100));
+        assert_eq!(log.lag(Some(0)), Some(100 - bounds.0));
         for _ in 0..2 {
             let answer = soon("answer", log.records(ALL)).await;
             assert!(
-                matches!(answer, Err(Error::OutOfRange { .. })),
+                matches!(answer, Err(Error::OutOfRange { low, high }) if (low, high) == bounds),
                 "{answer:?}"
             );
         }
-        // librdkafka has given the partition up: only a new assignment helps.
-        let answer = soon("answer", log.seek(None)).await;
+        // A seek out of it is met the same way, and one into it helps at once.
+        soon("seek", log.seek(Some(bounds.1 + 7)))
+            .await
+            .expect("it seeks");
+        let answer = soon("answer", log.records(ALL)).await;
         assert!(
             matches!(answer, Err(Error::OutOfRange { .. })),
             "{answer:?}"
+        );
+        let (sought, took) = timed(log.seek(None)).await;
+        sought.expect("it seeks");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        let low = u32::try_from(bounds.0).expect("small");
+        assert_eq!(
+            values(&take(&mut log, 100 - bounds.0 as usize).await),
+            (low..100).collect::<Vec<_>>()
         );
     }
 }

@@ -12,6 +12,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use session_worker::kafka::{Assignments, Limit, Log as _, PartitionLog, Settings, Start};
 use session_worker::record::{Record, TopicPartition};
 use tokio::sync::mpsc;
@@ -37,36 +38,64 @@ pub(super) fn unique(name: &str) -> String {
 }
 
 pub(super) fn settings(group: &str) -> Settings {
+    settings_at(&bootstrap(), group)
+}
+
+pub(super) fn settings_at(broker: &str, group: &str) -> Settings {
     Settings {
-        brokers: bootstrap(),
+        brokers: broker.to_owned(),
         group_id: group.to_owned(),
         properties: BTreeMap::new(),
     }
 }
 
 pub(super) fn admin() -> AdminClient<DefaultClientContext> {
+    admin_at(&bootstrap())
+}
+
+pub(super) fn admin_at(broker: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
+        .set("bootstrap.servers", broker)
         .create()
         .expect("an admin client")
 }
 
 /// Makes a topic and returns its name.
 pub(super) async fn topic(name: &str, partitions: i32, config: &[(&str, &str)]) -> String {
-    let name = unique(name);
-    let mut new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    topic_at(&bootstrap(), &unique(name), partitions, config).await
+}
+
+/// Makes a topic of just this name at `broker`.
+pub(super) async fn topic_at(
+    broker: &str,
+    name: &str,
+    partitions: i32,
+    config: &[(&str, &str)],
+) -> String {
+    let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in config {
         new = new.set(key, value);
     }
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    for made in admin()
+    for made in admin_at(broker)
         .create_topics([&new], &options)
         .await
         .expect("the broker answers")
     {
         made.expect("the topic is made");
     }
-    name
+    name.to_owned()
+}
+
+/// Deletes what stands before `offset`.
+pub(super) async fn delete_before(topic: &str, partition: i32, offset: i64) {
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(topic, partition, Offset::Offset(offset))
+        .expect("a legal offset");
+    admin()
+        .delete_records(&gone, &AdminOptions::new())
+        .await
+        .expect("the broker deletes");
 }
 
 /// Sets a topic's `max.message.bytes`.
@@ -83,12 +112,22 @@ pub(super) async fn limit(topic: &str, bytes: &str) {
 
 /// Writes the numbers `values` to one partition, in order.
 pub(super) async fn write(topic: &str, partition: i32, values: std::ops::Range<u32>) {
-    let producer: FutureProducer = ClientConfig::new()
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", bootstrap())
         .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .create()
-        .expect("a producer is created");
+        .set("linger.ms", "5");
+    write_by(&config, topic, partition, values).await;
+}
+
+/// Writes as `config` says.
+pub(super) async fn write_by(
+    config: &ClientConfig,
+    topic: &str,
+    partition: i32,
+    values: std::ops::Range<u32>,
+) {
+    let producer: FutureProducer = config.create().expect("a producer is created");
     let sent: Vec<_> = values
         .map(|value| {
             let value = value.to_string();
@@ -120,6 +159,20 @@ pub(super) fn values(records: &[Record]) -> Vec<u32> {
                 .expect("a number")
         })
         .collect()
+}
+
+/// Reads until a fetch finds the end, and returns what came.
+pub(super) async fn to_end(log: &mut PartitionLog) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        let more = soon("end", log.records(ALL))
+            .await
+            .expect("the log is readable");
+        if more.is_empty() {
+            return records;
+        }
+        records.extend(more);
+    }
 }
 
 /// Reads until `count` records are there.
