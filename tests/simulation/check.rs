@@ -153,10 +153,12 @@ fn results(aftermath: &Aftermath, broken: &mut Vec<String>) {
     let trails = trails(aftermath);
     for (id, trail) in &trails {
         let results = by_id.remove(id).unwrap_or_default();
-        broken.extend(
-            miscounted(aftermath, id, trail, &results)
-                .map(|why| format!("{id}: {why}; consumed {} times", trail.consumed)),
-        );
+        broken.extend(miscounted(aftermath, id, trail, &results).map(|why| {
+            format!(
+                "{id}: {why}; consumed {} times: {results:?}",
+                trail.consumed
+            )
+        }));
         if !memory_was_spoiled(aftermath, id, trail) {
             broken.extend(unlike(&results).map(|why| format!("{id}: {why}")));
         }

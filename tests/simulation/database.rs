@@ -107,7 +107,7 @@ impl SimStore {
             let kind = usize::try_from(self.draw(3)).expect("a small number");
             return Err(Error::Conflict(KINDS[kind]));
         }
-        if self.happens(|rates| rates.lost_request) {
+        if self.weather.is_silent() || self.happens(|rates| rates.lost_request) {
             return Err(Error::unknown("simulated, lost on the way there"));
         }
         Ok(())
@@ -152,6 +152,9 @@ impl Store for SimStore {
         home: Option<i32>,
     ) -> Result<(SimLaneStore, LanePosition), Error> {
         self.reach().await?;
+        if self.happens(|rates| rates.fence) {
+            return Err(Error::unavailable("simulated"));
+        }
         let (inner, position) = self.inner.fence(lane, home).await?;
         self.history.fenced(lane, position.epoch);
         let owned = SimLaneStore {

@@ -124,6 +124,8 @@ impl World {
                 let data = self.broker.data(lane, generation);
                 match data.range(next..from.max(next)).next() {
                     Some(unread) => Some(format!("{lane}: {unread} lies before the damage")),
+                    // What holds no records may have been read before it was damaged.
+                    None if data.range(next..).next().is_none() => None,
                     None => stopped(&[StopReason::Damaged]),
                 }
             }

@@ -14,6 +14,8 @@ mod log;
 mod operator;
 mod outputs;
 mod plan;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod producer;
 mod pulse;
 mod weather;

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 pub(crate) struct Rates {
     /// The database does nothing, and the caller knows.
     pub(crate) unavailable: u32,
+    /// The same of a fence, beside that.
+    pub(crate) fence: u32,
     /// Another writer was in the way.
     pub(crate) conflict: u32,
     /// The commit happened, its answer was lost.
@@ -52,6 +54,8 @@ pub(crate) struct Conditions {
     pub(crate) rates: Rates,
     /// The database answers nobody.
     pub(crate) down_until: Option<Instant>,
+    /// The database answers no commit, and does none.
+    pub(crate) silent_until: Option<Instant>,
     /// The database blames the content, whatever it is.
     pub(crate) refuse_until: Option<Instant>,
     /// Messages whose effects the database really refuses.
@@ -90,6 +94,7 @@ impl Weather {
         let conditions = Conditions {
             rates,
             down_until: None,
+            silent_until: None,
             refuse_until: None,
             culprits: BTreeSet::new(),
             culprit_sessions: BTreeSet::new(),
@@ -117,6 +122,12 @@ impl Weather {
     pub(crate) fn is_down(&self) -> bool {
         let now = Instant::now();
         self.now().down_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether the database answers no commit.
+    pub(crate) fn is_silent(&self) -> bool {
+        let now = Instant::now();
+        self.now().silent_until.is_some_and(|until| now < until)
     }
 
     /// Whether the database blames whatever it is given.
@@ -154,7 +165,11 @@ impl Weather {
     pub(crate) fn calm_down(&self) -> Instant {
         let mut conditions = self.now();
         conditions.rates = Rates::default();
-        let ends = [conditions.down_until, conditions.refuse_until];
+        let ends = [
+            conditions.down_until,
+            conditions.silent_until,
+            conditions.refuse_until,
+        ];
         let last = ends.into_iter().flatten().max();
         conditions
             .in_flight_until
