@@ -221,9 +221,6 @@ impl<'a> Batch<'a, '_> {
         if let (Some(Evidence::Sent), Some((forward, _))) = (evidence, &case.message.claim) {
             self.settle(forward);
         }
-        if item.trial == Trial::Condemned {
-            return Err(FailureReason::Refused);
-        }
         let known = self
             .workspace
             .remembered(case.id())?
@@ -231,6 +228,10 @@ impl<'a> Batch<'a, '_> {
         if known.is_some_and(|entry| is_repeat(entry, case, evidence)) {
             self.plan.tally.outcomes.push(Outcome::Dropped);
             return Ok(());
+        }
+        // What is remembered is answered from memory: the database has nothing to refuse there.
+        if known.is_none() && item.trial == Trial::Condemned {
+            return Err(FailureReason::Refused);
         }
         let remembered = known.map(|entry| &entry.remembered);
         let (now, rules) = (self.context.now, self.context.rules);
