@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::jobs::Periodic;
 use crate::kafka;
 use crate::lane::Shared;
-use crate::store::mongo::{MongoClock, MongoStore};
+use crate::store::mongo::{Forgot, MongoClock, MongoStore};
 use crate::telemetry::names;
 
 use super::health::Vitals;
@@ -94,8 +94,15 @@ pub(super) fn jobs<C: Clock>(
         Periodic::new("retention", RETENTION, move || {
             let (store, now) = (store.clone(), shared.clock.now());
             async move {
-                let forgotten = store.forget(now).await?;
-                tracing::info!(forgotten, "forgot what was remembered long enough");
+                match store.forget(now).await? {
+                    Forgot::Nothing => {}
+                    Forgot::All(forgotten) => {
+                        tracing::info!(forgotten, "forgot what was remembered long enough");
+                    }
+                    Forgot::Some(forgotten) => {
+                        tracing::info!(forgotten, "forgot some; the next run goes on from there");
+                    }
+                }
                 Ok(())
             }
         })

@@ -135,7 +135,9 @@ async fn find(
 ) -> Result<StoredSession, Failure> {
     for id in forms {
         if let Some(stored) = store.session(id).await.map_err(super::store_failure)? {
-            return Ok(stored);
+            return stored.map_err(|unreadable| {
+                Failure::operation(unreadable, "put the document right, and try again")
+            });
         }
     }
     Err(Failure::operation(

@@ -11,6 +11,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::words;
+
 /// A reading for `/livez` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -21,6 +23,8 @@ pub struct Health {
     pub brokers_up: bool,
     /// The group has given this member its partitions (which may be none).
     pub assigned: bool,
+    /// What keeps the group from giving this member its partitions, as far as the client says.
+    pub fault: Option<String>,
     /// Why the consumer stopped by itself, if it did.
     pub failure: Option<String>,
 }
@@ -30,6 +34,7 @@ pub(crate) struct State {
     polled: Mutex<Instant>,
     brokers_up: AtomicBool,
     assigned: AtomicBool,
+    fault: Mutex<Option<String>>,
     failure: watch::Sender<Option<String>>,
     /// The last error that was logged, until the brokers are well again.
     logged: Mutex<Option<RDKafkaErrorCode>>,
@@ -41,6 +46,7 @@ impl Default for State {
             polled: Mutex::new(Instant::now()),
             brokers_up: AtomicBool::new(false),
             assigned: AtomicBool::new(false),
+            fault: Mutex::new(None),
             failure: watch::Sender::new(None),
             logged: Mutex::new(None),
         }
@@ -55,6 +61,7 @@ impl State {
             since_poll: self.polled.lock().expect(UNPOISONED).elapsed(),
             brokers_up: self.brokers_up.load(Ordering::Relaxed),
             assigned: self.assigned.load(Ordering::Relaxed),
+            fault: self.fault.lock().expect(UNPOISONED).clone(),
             failure: self.failure.borrow().clone(),
         }
     }
@@ -65,6 +72,7 @@ impl State {
 
     pub(crate) fn assigned(&self) {
         self.assigned.store(true, Ordering::Relaxed);
+        *self.fault.lock().expect(UNPOISONED) = None;
     }
 
     pub(crate) fn unassigned(&self) {
@@ -109,6 +117,12 @@ impl State {
             }
             RDKafkaErrorCode::AllBrokersDown => {
                 self.brokers_up.store(false, Ordering::Relaxed);
+            }
+            RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic => {
+                *self.fault.lock().expect(UNPOISONED) = Some(words::joining(code, reason));
             }
             _ => {}
         }

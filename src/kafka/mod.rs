@@ -18,7 +18,7 @@ mod words;
 
 pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
 pub use self::health::Health;
-pub use self::offsets::bounds;
+pub use self::offsets::{bounds, without_records};
 pub use self::partitioner::partition_of;
 pub use self::producer::{KafkaPublisher, Producer, record_bytes};
 pub use self::reach::Obstacle;

@@ -335,6 +335,8 @@ const READER_DEFAULTS: &[(&str, &str)] = &[
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "0"),
     ("request.timeout.ms", "10000"),
+    // A topic that is gone is named before its records look stalled.
+    ("topic.metadata.propagation.max.ms", "5000"),
     ("retry.backoff.ms", "50"),
     ("retry.backoff.max.ms", "1000"),
     // Lanes bound what is outstanding (4 batches each), so this is only the net below them.

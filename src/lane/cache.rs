@@ -2,6 +2,7 @@
 //! right as long as it learns only after a commit; it belongs to one epoch and is emptied with it. It is
 //! bounded by a number of sessions and by bytes.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -64,7 +65,8 @@ impl Cache {
 
     /// Learns what a batch that is now committed has read.
     pub(super) fn learn(&mut self, loaded: &Loaded) {
-        for (id, found) in &loaded.sessions {
+        // In an order that does not vary: what is dropped to make room must not depend on it.
+        for (id, found) in sorted(&loaded.sessions) {
             match found {
                 // What the batch changed comes with the commit, by `insert`.
                 Found::Here(stored) => {
@@ -79,7 +81,7 @@ impl Cache {
                 Found::Unreadable(_) => {}
             }
         }
-        for (code, id) in &loaded.invite_codes {
+        for (code, id) in sorted(&loaded.invite_codes) {
             self.codes.put(code.clone(), id.clone());
         }
     }
@@ -109,6 +111,12 @@ impl Cache {
         self.elsewhere.clear();
         self.codes.clear();
     }
+}
+
+fn sorted<K: Ord, V>(map: &HashMap<K, V>) -> Vec<(&K, &V)> {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    entries
 }
 
 /// About how many bytes a session takes in memory, with its participants' texts.

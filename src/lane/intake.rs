@@ -5,6 +5,7 @@
 mod item;
 mod reader;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -17,7 +18,7 @@ pub(super) use self::reader::{Reader, last_record};
 use crate::kafka::{Error, Limit, Log};
 use crate::record::TopicPartition;
 use crate::store::{IntakeStop, LanePosition, StopReason};
-use crate::wire::LookupError;
+use crate::wire::{Codec, LookupError};
 
 use super::failure::LogStep;
 
@@ -65,8 +66,18 @@ pub(super) struct Intake<L> {
     trouble: Option<Trouble>,
     /// How often in a row the bytes at the position were damaged.
     damage: u32,
-    /// The lane's document says that it is stopped.
-    stop_is_noted: bool,
+    stop_note: StopNote,
+}
+
+/// What the lane's document says of the intake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopNote {
+    /// Perhaps that it is stopped: this owner or an earlier one wrote so.
+    MayStand,
+    /// The same, although something was read meanwhile.
+    Outdated,
+    /// That it runs.
+    Cleared,
 }
 
 /// Why the intake waits.
@@ -103,13 +114,31 @@ impl<L: Log> Intake<L> {
             },
             trouble: None,
             damage: 0,
-            stop_is_noted: false,
+            stop_note: StopNote::MayStand,
         }
     }
 
-    /// Whether it reads again although the lane's document says that it is stopped; says so once.
-    pub(super) fn has_recovered_from_stop(&mut self) -> bool {
-        std::mem::take(&mut self.stop_is_noted)
+    /// Something was read: the intake is not stopped, whatever the lane's document says.
+    pub(super) fn has_read(&mut self) {
+        if self.stop_note == StopNote::MayStand {
+            self.stop_note = StopNote::Outdated;
+        }
+    }
+
+    /// Whether the lane's document is to be told that the intake runs.
+    pub(super) fn owes_note(&self) -> bool {
+        self.stop_note == StopNote::Outdated
+    }
+
+    /// The lane's document says that the intake runs.
+    pub(super) fn noted_running(&mut self) {
+        self.stop_note = StopNote::Cleared;
+    }
+
+    /// The lane has or may have another owner, who may note a stop and read beyond the surveyed end.
+    pub(super) fn owner_changed(&mut self) {
+        self.stop_note = StopNote::MayStand;
+        self.place_again(Duration::ZERO);
     }
 
     /// How far it has come.
@@ -128,6 +157,18 @@ impl<L: Log> Intake<L> {
             State::Reading(reader) => Some(reader),
             _ => None,
         }
+    }
+
+    /// Decodes what was read, as far as that goes without waiting; says whether anything was.
+    pub(super) fn decode(&mut self, next: Option<i64>, codec: &Arc<Codec>, is_home: bool) -> bool {
+        let decoded = match &mut self.state {
+            State::Reading(reader) => reader.decode(next, codec, is_home),
+            _ => false,
+        };
+        if decoded {
+            self.trouble = None;
+        }
+        decoded
     }
 
     /// Why and where it is stopped.
@@ -167,16 +208,8 @@ impl<L: Log> Intake<L> {
                 log: reader.into_log(),
                 at,
             },
-            // The step under way ends first, since the log travels with it.
-            State::Seeking { done, .. } => State::Surveying(
-                async move {
-                    let (mut log, _) = done.await;
-                    let bounds = log.bounds().await;
-                    (log, bounds)
-                }
-                .boxed(),
-            ),
-            surveying @ State::Surveying(_) => surveying,
+            State::Seeking { done, .. } => State::Surveying(survey_after(done)),
+            State::Surveying(done) => State::Surveying(survey_after(done)),
             State::Moving => unreachable!("{MOVING}"),
         };
     }
@@ -205,7 +238,7 @@ impl<L: Log> Intake<L> {
             StopReason::PositionLost | StopReason::Recreated | StopReason::Suspect => None,
         };
         self.trouble = None;
-        self.stop_is_noted = true;
+        self.stop_note = StopNote::MayStand;
         self.state = match std::mem::replace(&mut self.state, State::Moving) {
             State::Unplaced { log, .. }
             | State::Surveyed { log, .. }
@@ -322,6 +355,17 @@ impl<L: Log> Intake<L> {
         };
         Progress::Failed(step, error)
     }
+}
+
+/// Asks for the bounds once the step under way has ended, since the log travels with it. An answer that is
+/// on its way already may be older than the position.
+fn survey_after<L: Log, T: Send + 'static>(step: LogStepDone<L, T>) -> LogStepDone<L, (i64, i64)> {
+    let survey = async move {
+        let (mut log, _) = step.await;
+        let bounds = log.bounds().await;
+        (log, bounds)
+    };
+    survey.boxed()
 }
 
 impl<L> State<L> {

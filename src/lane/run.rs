@@ -37,8 +37,10 @@ use super::{Revisions, Shared};
 const TICK: Duration = Duration::from_millis(500);
 /// How long a stopping lane waits for the brokers' acknowledgements.
 const FLUSH: Duration = Duration::from_secs(2);
-/// Batches of deadlines that may wait for a topic that refuses records.
+/// Batches that may wait for a topic that refuses records while deadlines go on firing.
 const DEADLINE_WINDOW: usize = 1_024;
+/// Bytes of output that may wait likewise: a next owner loads them all.
+const DEADLINE_WINDOW_BYTES: usize = 64 << 20;
 
 /// How a lane came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,7 @@ where
     /// Whether deadlines may add to the window: longer than the intake may, because a topic that refuses
     /// records must not stop sessions from ending.
     fn has_room_for_deadlines(&self) -> bool {
-        self.window.len() < DEADLINE_WINDOW
+        self.window.len() < DEADLINE_WINDOW && self.window.stored_bytes() < DEADLINE_WINDOW_BYTES
     }
 
     /// Whether there is something to commit and room for it.
@@ -215,7 +217,10 @@ where
                 wake = wake.min(at);
             }
         }
-        if let (true, Some(at)) = (self.has_room_for_deadlines(), self.timers.next()) {
+        // A deadline that is due does not hurry a lane that may not commit.
+        let may_commit = !self.hold.is_waiting(now) && paused.is_none();
+        let may_fire = may_commit && self.has_room_for_deadlines();
+        if let (true, Some(at)) = (may_fire, self.timers.next()) {
             let millis = u64::try_from(at.millis_since(self.now())).unwrap_or(0);
             wake = wake.min(now + Duration::from_millis(millis + 1));
         }
@@ -306,7 +311,7 @@ where
     fn lose_ownership(&mut self) {
         self.ownership.lost();
         self.probation = Probation::Off;
-        self.intake.place_again(Duration::ZERO);
+        self.intake.owner_changed();
     }
 
     fn report(&self) {
@@ -363,8 +368,14 @@ where
         let owes = self.window.owes_acknowledgement(owner.position.acked);
         let last_words = async {
             if owes {
+                let deaths = if on_probation {
+                    0
+                } else {
+                    owner.position.deaths
+                };
                 let commit = Commit {
                     acked,
+                    deaths,
                     ..Commit::at(&owner.position)
                 };
                 owner.store.commit(&commit).await.map(|_| ())

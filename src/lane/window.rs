@@ -23,8 +23,8 @@ struct Batch {
     number: i64,
     /// Empty once no topic needs them any more.
     records: Arc<[OutRecord]>,
-    /// It has a stored outbox document.
-    is_stored: bool,
+    /// Bytes of its stored outbox document, about; 0: it has none.
+    stored_bytes: usize,
     topics_left: usize,
 }
 
@@ -66,6 +66,8 @@ pub(super) struct OutboxWindow<P> {
     publisher: Arc<P>,
     batches: VecDeque<Batch>,
     topics: BTreeMap<Arc<str>, Topic>,
+    /// Bytes of the stored outbox documents that are not acknowledged: what a next owner would load.
+    stored_bytes: usize,
     /// Every batch up to this one is acknowledged.
     acked: i64,
     /// The last acknowledged batch that had records, and so a stored outbox document.
@@ -81,6 +83,7 @@ impl<P: Publisher> OutboxWindow<P> {
             publisher: Arc::new(publisher),
             batches: VecDeque::new(),
             topics: BTreeMap::new(),
+            stored_bytes: 0,
             acked: 0,
             published: 0,
             acknowledge_at: None,
@@ -93,6 +96,7 @@ impl<P: Publisher> OutboxWindow<P> {
         for topic in self.topics.values_mut() {
             topic.parts.clear();
         }
+        self.stored_bytes = 0;
         self.acked = acked;
         self.published = acked;
         self.acknowledge_at = None;
@@ -115,10 +119,12 @@ impl<P: Publisher> OutboxWindow<P> {
             });
         }
         let topics_left = topics.len();
+        let stored_bytes = records.iter().map(OutRecord::size).sum();
+        self.stored_bytes += stored_bytes;
         self.batches.push_back(Batch {
             number,
             records,
-            is_stored: topics_left > 0,
+            stored_bytes,
             topics_left,
         });
         self.advance();
@@ -127,6 +133,11 @@ impl<P: Publisher> OutboxWindow<P> {
     /// Batches that are not acknowledged.
     pub(super) fn len(&self) -> usize {
         self.batches.len()
+    }
+
+    /// Bytes of output that are stored and not acknowledged.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.stored_bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -270,8 +281,9 @@ impl<P: Publisher> OutboxWindow<P> {
             && first.topics_left == 0
         {
             self.acked = first.number;
-            if first.is_stored {
+            if first.stored_bytes > 0 {
                 self.published = first.number;
+                self.stored_bytes -= first.stored_bytes;
             }
             self.batches.pop_front();
         }
@@ -294,5 +306,126 @@ impl Topic {
             why: error.to_string(),
             recovered: async move { publisher.recovered(&name).await }.boxed(),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Brokers that acknowledge at once, but for the topics that they refuse.
+    #[derive(Default)]
+    struct Brokers {
+        refused: Mutex<BTreeSet<String>>,
+        sent: Mutex<Vec<(String, String)>>,
+    }
+
+    impl Publisher for Arc<Brokers> {
+        async fn send(&self, topic: &str, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
+            if self.refused.lock().contains(topic) {
+                let reason = "not allowed".to_owned();
+                return Err(Error::Refused { reason });
+            }
+            for record in records.iter().filter(|record| &*record.topic == topic) {
+                let value = String::from_utf8(record.value.clone().unwrap_or_default());
+                let value = value.expect("tests write text");
+                self.sent.lock().push((topic.to_owned(), value));
+            }
+            Ok(Box::pin(std::future::ready(Ok(()))))
+        }
+
+        async fn recovered(&self, topic: &str) {
+            while self.refused.lock().contains(topic) {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        fn max_record_bytes(&self, _topic: &str) -> usize {
+            1 << 20
+        }
+    }
+
+    fn batch(records: &[(&str, &str)]) -> Arc<[OutRecord]> {
+        let record = |(topic, value): &(&str, &str)| OutRecord {
+            topic: Arc::from(*topic),
+            partition: None,
+            key: None,
+            value: Some(value.as_bytes().to_vec()),
+            headers: Vec::new(),
+        };
+        records.iter().map(record).collect()
+    }
+
+    /// Everything that happens without waiting.
+    async fn settle(window: &mut OutboxWindow<Arc<Brokers>>) {
+        loop {
+            drop(window.hand_over().await);
+            if window.progress().now_or_never().is_none() {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_topic_delays_its_own_records_and_the_acknowledgement_and_nothing_else() {
+        let brokers = Arc::new(Brokers::default());
+        brokers.refused.lock().insert("dead".to_owned());
+        let mut window = OutboxWindow::new(Arc::clone(&brokers));
+        window.push(
+            1,
+            batch(&[("event", "e1"), ("dead", "d1"), ("result", "r1")]),
+        );
+        window.push(2, batch(&[("event", "e2")]));
+        window.push(3, batch(&[("dead", "d3")]));
+        settle(&mut window).await;
+        let sent = |topic: &str| -> Vec<String> {
+            let sent = brokers.sent.lock();
+            let of_topic = sent.iter().filter(|(name, _)| name == topic);
+            of_topic.map(|(_, value)| value.clone()).collect()
+        };
+        assert_eq!(
+            (sent("event"), sent("result")),
+            (vec!["e1".into(), "e2".into()], vec!["r1".into()])
+        );
+        assert_eq!((window.acked(), window.len()), (0, 3));
+        assert_eq!(
+            window.failing().map(|(topic, _)| topic).collect::<Vec<_>>(),
+            ["dead"]
+        );
+        assert!(!window.owes_acknowledgement(0));
+
+        brokers.refused.lock().clear();
+        settle(&mut window).await;
+        assert_eq!(sent("dead"), ["d1", "d3"]);
+        assert_eq!(
+            sent("event").len(),
+            2,
+            "what was acknowledged is not sent again"
+        );
+        assert_eq!(
+            (window.acked(), window.len(), window.stored_bytes()),
+            (3, 0, 0)
+        );
+        assert!(window.owes_acknowledgement(0));
+        assert_eq!(window.failing().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_batch_without_records_is_acknowledged_in_its_turn() {
+        let mut window = OutboxWindow::new(Arc::new(Brokers::default()));
+        window.push(1, batch(&[("event", "e1")]));
+        window.push(2, batch(&[]));
+        assert_eq!(window.acked(), 0);
+        settle(&mut window).await;
+        assert_eq!(window.acked(), 2);
+        // Only the first has a document to be deleted.
+        assert!(window.owes_acknowledgement(0) && !window.owes_acknowledgement(1));
+        window.push(3, batch(&[]));
+        assert_eq!(window.acked(), 3);
+        assert!(!window.owes_acknowledgement(1));
     }
 }

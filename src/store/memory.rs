@@ -352,7 +352,7 @@ impl Inner {
             acked: commit.acked,
             clock: commit.clock,
             last: commit.last,
-            deaths: 0,
+            deaths: commit.deaths,
             ..before
         };
         self.lanes.insert(lane.clone(), position);

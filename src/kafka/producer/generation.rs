@@ -1,8 +1,8 @@
-//! One life of the producer: from its building to the first record that is not acknowledged. The
+//! One life of a topic's producer: from its building to the first record that is not acknowledged. The
 //! verdict over it outlives it, in the receipts.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -13,94 +13,64 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::kafka::Error;
+use super::tracker::{Extent, Failure, Tracker};
 use crate::kafka::health::{self, Statistics, log_client};
 use crate::kafka::settings::SetupError;
+use crate::kafka::words;
 
 /// How often a generation is looked at for progress.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Counts the acknowledgements of one `send`.
-pub(super) struct Tracker {
-    remaining: AtomicUsize,
-    all_acknowledged: Mutex<Option<oneshot::Sender<()>>>,
-}
-
-const UNPOISONED: &str = "nothing panics while it holds this lock";
-
-impl Tracker {
-    pub(super) fn new(records: usize) -> (Arc<Self>, oneshot::Receiver<()>) {
-        let (sender, receiver) = oneshot::channel();
-        let tracker = Self {
-            remaining: AtomicUsize::new(records),
-            all_acknowledged: Mutex::new(Some(sender)),
-        };
-        if records == 0 {
-            tracker.answer();
-        }
-        (Arc::new(tracker), receiver)
-    }
-
-    fn acknowledge(&self) {
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.answer();
-        }
-    }
-
-    fn answer(&self) {
-        if let Some(sender) = self.all_acknowledged.lock().expect(UNPOISONED).take() {
-            // The receipt may have been dropped: nobody asks any more.
-            let _ = sender.send(());
-        }
-    }
-
-    fn fail(&self) {
-        drop(self.all_acknowledged.lock().expect(UNPOISONED).take());
-    }
-}
-
-/// Why a generation ended.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    pub(super) reason: String,
-    /// The brokers' size limits are not what they were.
-    pub(super) too_large: bool,
-}
 
 /// The verdict over a generation.
 #[derive(Default)]
 pub(super) struct Fate {
     failure: OnceLock<Failure>,
     failed: CancellationToken,
+    /// librdkafka takes no more records. The report of the record that is to blame comes before or next.
+    ended: AtomicBool,
+    /// A record was not taken, which need not be the end: librdkafka may not even have sent it.
+    refused: OnceLock<Failure>,
 }
 
 impl Fate {
-    fn fail(&self, failure: Failure) {
+    pub(super) fn fail(&self, failure: Failure) {
         // The first reason is the cause; what follows are its consequences.
         self.failure.get_or_init(|| failure);
         self.failed.cancel();
+    }
+
+    /// What the client says of one record.
+    fn report(&self, failure: Failure) {
+        match failure.extent {
+            Extent::Record if !self.ended.load(Ordering::Acquire) => {
+                self.refused.get_or_init(|| failure);
+            }
+            _ => self.fail(failure),
+        }
+    }
+
+    /// librdkafka gives up.
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(refused) = self.refused.get() {
+            self.fail(refused.clone());
+        }
     }
 
     pub(super) async fn failed(&self) {
         self.failed.cancelled().await;
     }
 
-    fn failure(&self) -> Failure {
-        self.failure.get().cloned().unwrap_or_else(|| Failure {
-            reason: "the producer was closed".to_owned(),
-            too_large: false,
-        })
-    }
-
-    pub(super) fn error(&self) -> Error {
-        Error::Delivery {
-            reason: self.failure().reason,
-        }
+    pub(super) fn failure(&self) -> Failure {
+        let failure = self.failure.get().cloned();
+        failure.unwrap_or_else(|| Failure::new(Extent::Producer, "the producer was closed"))
     }
 }
+
+/// The records of a `send`, and which of them.
+pub(super) type Sent = Box<(Arc<Tracker>, usize)>;
 
 pub(super) struct Context {
     fate: Arc<Fate>,
@@ -143,59 +113,44 @@ impl Generation {
         }))
     }
 
-    pub(super) fn send(
-        &self,
-        record: BaseRecord<'_, [u8], [u8], Arc<Tracker>>,
-    ) -> Result<(), KafkaError> {
+    pub(super) fn send(&self, record: BaseRecord<'_, [u8], [u8], Sent>) -> Result<(), KafkaError> {
         self.producer.send(record).map_err(|(error, _)| error)
-    }
-
-    pub(super) fn fail(&self, error: &KafkaError, topic: &str, too_large: bool) {
-        self.fate.fail(Failure {
-            reason: format!("{error} (topic {topic})"),
-            too_large,
-        });
     }
 
     pub(super) fn has_failed(&self) -> bool {
         self.fate.failed.is_cancelled()
     }
 
-    pub(super) async fn failed(&self) {
-        self.fate.failed().await;
-    }
-
     /// Fails the generation when brokers are connected and records are on their way, and yet none has
     /// been acknowledged for `patience`: after a broker was silent for longer than a request may take,
-    /// librdkafka has been seen to wait for ever.
+    /// librdkafka has been seen to wait for ever. Also when librdkafka has given up, and blames no
+    /// record.
     pub(super) async fn watch(&self, patience: Duration) {
-        let mut progress = (self.acknowledged.load(Ordering::Relaxed), Instant::now());
+        let mut progress = (self.acknowledged(), Instant::now());
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            let acknowledged = self.acknowledged.load(Ordering::Relaxed);
+            if let Some((code, reason)) = self.producer.client().fatal_error() {
+                self.fate.fail(words::dead_producer(code, &reason));
+                return;
+            }
+            let acknowledged = self.acknowledged();
             let waiting = self.outstanding() > 0 && self.health.read().brokers_up;
             if !waiting || acknowledged != progress.0 {
                 progress = (acknowledged, Instant::now());
             } else if progress.1.elapsed() >= patience {
-                self.fate.fail(Failure {
-                    reason: format!("nothing was acknowledged for {patience:?}"),
-                    too_large: false,
-                });
+                let reason = format!("nothing was acknowledged for {patience:?}");
+                self.fate.fail(Failure::new(Extent::Producer, reason));
                 return;
             }
         }
     }
 
-    pub(super) fn failure(&self) -> Failure {
-        self.fate.failure()
+    pub(super) fn fate(&self) -> &Arc<Fate> {
+        &self.fate
     }
 
-    pub(super) fn error(&self) -> Error {
-        self.fate.error()
-    }
-
-    pub(super) fn fate(&self) -> Arc<Fate> {
-        Arc::clone(&self.fate)
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     pub(super) fn outstanding(&self) -> i32 {
@@ -228,40 +183,36 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            // From here on every record fails: said at once, also when none is outstanding.
-            self.fate.fail(Failure {
-                reason: reason.to_owned(),
-                too_large: false,
-            });
-        } else {
-            self.health.error(&error, reason);
+        match error.rdkafka_error_code() {
+            // `watch` finds whatever else is fatal.
+            Some(RDKafkaErrorCode::GaplessGuarantee) => self.fate.end(),
+            _ => self.health.error(&error, reason),
         }
     }
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Arc<Tracker>;
+    type DeliveryOpaque = Sent;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, tracker: Arc<Tracker>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Sent) {
+        let (tracker, index) = *sent;
         match result {
             Ok(_) => {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
-                tracker.acknowledge();
+                tracker.acknowledge(index);
             }
             Err((error, record)) => {
-                let too_large = matches!(
-                    error.rdkafka_error_code(),
+                let failure = words::sending(error, record.topic());
+                tracker.fail(1, &failure);
+                match error.rdkafka_error_code() {
+                    // What befalls the others once one record was not taken.
                     Some(
-                        RDKafkaErrorCode::MessageSizeTooLarge
-                            | RDKafkaErrorCode::MessageBatchTooLarge
-                    )
-                );
-                self.fate.fail(Failure {
-                    reason: format!("{error} (topic {})", record.topic()),
-                    too_large,
-                });
-                tracker.fail();
+                        RDKafkaErrorCode::Fatal
+                        | RDKafkaErrorCode::PurgeQueue
+                        | RDKafkaErrorCode::PurgeInflight,
+                    ) => self.fate.end(),
+                    _ => self.fate.report(failure),
+                }
             }
         }
     }

@@ -110,18 +110,28 @@ impl Sizes {
             .unwrap_or(DEFAULT)
     }
 
+    /// For a client that sends to `topic` only.
+    pub(super) fn configure_for(&self, topic: &str, config: &mut ClientConfig) {
+        let limit = self.max_record_bytes(topic);
+        bound(config, limit, limit);
+    }
+
     /// The client must let pass what the largest topic takes, and must not build batches that the
     /// smallest refuses: it would never take them apart.
     pub(in crate::kafka) fn configure(&self, config: &mut ClientConfig) {
         let topics = self.topics.read().expect(UNPOISONED);
         let largest = topics.values().copied().max().unwrap_or(DEFAULT);
         let smallest = topics.values().copied().min().unwrap_or(DEFAULT);
-        let message = largest
-            .saturating_add(CLIENT_MARGIN)
-            .clamp(CLIENT_BOUNDS.0, CLIENT_BOUNDS.1);
-        config.set("message.max.bytes", message.to_string());
-        config.set("batch.size", smallest.clamp(1, BATCH).to_string());
+        bound(config, smallest, largest);
     }
+}
+
+fn bound(config: &mut ClientConfig, smallest: usize, largest: usize) {
+    let message = largest
+        .saturating_add(CLIENT_MARGIN)
+        .clamp(CLIENT_BOUNDS.0, CLIENT_BOUNDS.1);
+    config.set("message.max.bytes", message.to_string());
+    config.set("batch.size", smallest.clamp(1, BATCH).to_string());
 }
 
 #[cfg(test)]

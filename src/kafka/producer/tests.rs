@@ -8,7 +8,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
-use crate::kafka::partition_of;
+use crate::kafka::{Publisher as _, partition_of};
 
 const TOPIC: &str = "session-event";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -246,12 +246,15 @@ async fn everything_outstanding_fails_with_the_generation_and_nothing_overtakes(
     let mut in_flight = [OUT_OF_ORDER; MANY];
     in_flight[0] = TOO_LARGE;
     cluster.request_errors(RDKafkaApiKey::Produce, &in_flight);
-    let mut outstanding = Vec::new();
+    let (mut outstanding, mut faults) = (Vec::new(), Vec::new());
     for batch in 0..4 {
         let from = 1 + batch * 1000;
         match publisher.send(TOPIC, records(from..from + 1000)).await {
             Ok(receipt) => outstanding.push(receipt),
-            Err(Error::Delivery { .. }) => break,
+            Err(fault @ (Error::Delivery { .. } | Error::Refused { .. })) => {
+                faults.push(fault);
+                break;
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -259,8 +262,15 @@ async fn everything_outstanding_fails_with_the_generation_and_nothing_overtakes(
         let fault = soon("failed receipt", receipt)
             .await
             .expect_err("its generation failed");
-        assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
+        faults.push(fault);
     }
+    // The lane whose record it is learns it.
+    assert!(
+        faults
+            .iter()
+            .any(|fault| matches!(fault, Error::Refused { .. })),
+        "{faults:?}"
+    );
     soon("new producer", publisher.recovered(TOPIC)).await;
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
     publish(&publisher, records(1..4001))

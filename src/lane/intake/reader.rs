@@ -90,8 +90,8 @@ impl<L: Log> Reader<L> {
     }
 
     /// Looks up and decodes what was read, as far as that goes without waiting; what lies before `next`
-    /// was consumed before and is dropped.
-    pub(in crate::lane) fn decode(&mut self, next: Option<i64>, codec: &Arc<Codec>, is_home: bool) {
+    /// was consumed before and is dropped. Says whether anything was decoded.
+    pub(super) fn decode(&mut self, next: Option<i64>, codec: &Arc<Codec>, is_home: bool) -> bool {
         let next = next.unwrap_or(i64::MIN);
         if let Stage::Undecoded { records, at } = &mut self.stage
             && *at <= Instant::now()
@@ -102,14 +102,14 @@ impl<L: Log> Reader<L> {
             }
             self.look_up(fresh, codec);
         }
-        if !matches!(self.stage, Stage::Decodable(_)) {
-            return;
-        }
-        if let Stage::Decodable(records) = std::mem::replace(&mut self.stage, Stage::Reading) {
-            let records = Arc::unwrap_or_clone(records).into_iter();
-            self.items
-                .extend(records.map(|record| Item::new(record, codec, is_home)));
-        }
+        let Stage::Decodable(records) = &mut self.stage else {
+            return false;
+        };
+        let records = Arc::unwrap_or_clone(std::mem::take(records)).into_iter();
+        self.items
+            .extend(records.map(|record| Item::new(record, codec, is_home)));
+        self.stage = Stage::Reading;
+        true
     }
 
     /// Known schemas are found at once; anything else is waited for by [`Reader::progress`].

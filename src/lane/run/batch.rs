@@ -237,12 +237,14 @@ where
             acked: commit.acked,
             clock: commit.clock,
             last: commit.last,
-            deaths: 0,
+            deaths: commit.deaths,
             ..owner.position
         };
         self.window.push(batch, outbox);
         self.window.acknowledged_to(commit.acked);
-        self.probation = Probation::Off;
+        if commit.deaths == 0 {
+            self.probation = Probation::Off;
+        }
         if let Some(next) = commit.next {
             self.intake.report(next);
         }
@@ -291,6 +293,7 @@ fn commit_of(
         last: last.map(last_record).or(position.last),
         clock: now,
         acked,
+        deaths: if last.is_some() { 0 } else { position.deaths },
         ledger: writes.ledger,
         forwards: writes.forwards,
         settled: writes.settled,

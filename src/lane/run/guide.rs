@@ -42,9 +42,12 @@ where
                 owner.position.deaths = 0;
             }
         }
+        if self.intake.owes_note() && self.write_note(Note::Intake(None)).await {
+            self.intake.noted_running();
+        }
         let (codec, is_home) = (Arc::clone(&self.shared.codec), self.home.is_some());
-        if let Some(reader) = self.intake.reader() {
-            reader.decode(position.next, &codec, is_home);
+        if self.intake.decode(position.next, &codec, is_home) {
+            self.meter.intake_recovered();
         }
     }
 
@@ -67,6 +70,9 @@ where
             };
             if !self.write_note(Note::Reading).await {
                 return;
+            }
+            if let Some(owner) = self.ownership.owned_mut() {
+                owner.position.deaths += 1;
             }
             self.probation = Probation::begin(turn);
         }
@@ -108,9 +114,7 @@ where
             Progress::Moved => {}
             Progress::Read => {
                 self.meter.intake_recovered();
-                if self.intake.has_recovered_from_stop() {
-                    self.write_note(Note::Intake(None)).await;
-                }
+                self.intake.has_read();
             }
             Progress::Mismatch => self.stop_intake(StopReason::Recreated).await,
             Progress::LookUpFailed(error) => {

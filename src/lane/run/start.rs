@@ -32,6 +32,7 @@ where
     async fn fence(&mut self) -> Result<(), Error> {
         let (store, position) = self.shared.store.fence(&self.name, self.home).await?;
         self.ownership.fenced(Owner { store, position });
+        self.intake.owner_changed();
         Ok(())
     }
 

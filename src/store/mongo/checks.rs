@@ -30,7 +30,7 @@ const SYNCHRONISE: &str = "decisions follow the database's clock; synchronise bo
 pub enum Severity {
     /// As it should be.
     Fine,
-    /// The worker runs, but somebody should look.
+    /// The worker runs, but an operator should look.
     Warning,
     /// The worker cannot run.
     Fault,
@@ -176,7 +176,7 @@ async fn members(hello: &Document, settings: &ClientOptions) -> Vec<Finding> {
         .filter_map(|host| ServerAddress::parse(host).ok())
         .collect();
     let answers = ask_hosts(&of_set).await;
-    let told: Vec<i64> = answers
+    let offsets: Vec<i64> = answers
         .iter()
         .filter_map(|answer| answer.offset_ms)
         .collect();
@@ -195,7 +195,7 @@ async fn members(hello: &Document, settings: &ClientOptions) -> Vec<Finding> {
             ),
         });
     let mut findings: Vec<Finding> = findings.collect();
-    let (first, last) = (told.iter().min(), told.iter().max());
+    let (first, last) = (offsets.iter().min(), offsets.iter().max());
     if let (Some(first), Some(last)) = (first, last)
         && last - first >= OFFSET_MS
     {
@@ -216,7 +216,9 @@ async fn privileges(
 ) -> Finding {
     let subject = "privileges";
     match rights(client, database, is_complete, options.timeouts.call).await {
-        Ok(Rights::Unrestricted) => Finding::fine(subject, "MongoDB restricts nobody"),
+        Ok(Rights::Unrestricted) => {
+            Finding::fine(subject, "not needed: MongoDB runs without authorization")
+        }
         Ok(Rights::Anonymous) => {
             let detail = "MongoDB asks who the worker is, and mongo.uri names no user";
             Finding::bad(Severity::Fault, subject, detail, connect::GRANT)

@@ -1,4 +1,4 @@
-//! The one way to the database: explicit concerns, a pool for the lanes, and a limit of time on
+//! The only way to the database: explicit concerns, a pool for the lanes, and a limit of time on
 //! every call, because the driver has none on its sockets (a frozen primary cost 14 s).
 
 use std::future::IntoFuture;
@@ -104,7 +104,7 @@ pub(crate) async fn open(uri: &str, options: &Options) -> Result<Client, Connect
     with(uri, parse(uri, options).await?)
 }
 
-/// A URI that cannot be used, or names whose hosts nobody says for now.
+/// A URI that cannot be used, or one whose hosts cannot be looked up now.
 fn unusable(uri: &str, failure: &Failure) -> ConnectError {
     let is_lookup = match failure {
         Failure::Driver(error) => matches!(&*error.kind, ErrorKind::DnsResolve { .. }),

@@ -30,8 +30,8 @@ pub struct MongoClock {
 #[derive(Debug)]
 struct Face {
     reading: Mutex<Reading>,
-    /// The latest time told, so that none that follows is earlier.
-    told: AtomicI64,
+    /// The latest reading, so that none that follows is earlier.
+    latest: AtomicI64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,14 +53,14 @@ impl Reading {
 impl Face {
     fn new(reading: Reading) -> Self {
         Self {
-            told: AtomicI64::new(reading.database.0),
+            latest: AtomicI64::new(reading.database.0),
             reading: Mutex::new(reading),
         }
     }
 
     fn now(&self) -> Timestamp {
         let now = self.last().now();
-        Timestamp(self.told.fetch_max(now.0, Ordering::AcqRel).max(now.0))
+        Timestamp(self.latest.fetch_max(now.0, Ordering::AcqRel).max(now.0))
     }
 
     /// Goes on from `fresh` and returns the jump that this is, if it is one.
@@ -132,10 +132,10 @@ fn offset_warning(offset_ms: i64) -> Option<String> {
 /// What time the primary says it is.
 pub(crate) async fn told_time(client: &Client, limit: Duration) -> Result<Timestamp, Failure> {
     let answer = hello(client, limit).await?;
-    let told = answer
+    let time = answer
         .get_datetime("localTime")
         .map_err(|error| Failure::from(mongodb::error::Error::custom(error.to_string())))?;
-    Ok(Timestamp(told.timestamp_millis()))
+    Ok(Timestamp(time.timestamp_millis()))
 }
 
 async fn read(client: &Client, limit: Duration) -> Result<Reading, Failure> {

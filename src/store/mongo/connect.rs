@@ -64,7 +64,7 @@ pub enum ConnectError {
         /// What to do.
         cure: &'static str,
     },
-    /// Nobody who takes writes answers.
+    /// No server that takes writes answers.
     #[error("no primary of MongoDB answers: {}", said(.reason, .hosts))]
     Unreachable {
         /// What the driver said.

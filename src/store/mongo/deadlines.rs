@@ -89,7 +89,7 @@ impl Inner {
             .limit(NAMED)
             .build();
         let take = |raw: &RawDocument| {
-            // Where a session without a home is missed, no lane can tell.
+            // A session without a home is missed by every lane alike.
             let home = home_of(raw).ok()?;
             Some((home, no_deadline(raw)))
         };

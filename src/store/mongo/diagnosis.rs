@@ -31,7 +31,7 @@ pub enum HostState {
         /// What it is there.
         role: Role,
     },
-    /// Started for a replica set that nobody has initiated.
+    /// Started for a replica set that is not initiated yet.
     Uninitiated,
     /// A server without a replica set.
     Standalone,
@@ -179,12 +179,12 @@ async fn ask(settings: &ClientOptions, host: ServerAddress) -> Answer {
         Ok(hello) => (state(&hello), Some(hello)),
         Err(error) => (explain(settings, host, &error).await, None),
     };
-    let told = hello
+    let clock = hello
         .as_ref()
         .and_then(|hello| hello.get_datetime("localTime").ok());
     Answer {
         report: HostReport { host: name, state },
-        offset_ms: told.map(|told| told.timestamp_millis() - host_now().0),
+        offset_ms: clock.map(|clock| clock.timestamp_millis() - host_now().0),
         hello,
     }
 }

@@ -1,6 +1,6 @@
 //! The shapes of stored documents, and domain values to and from them. The field names of `sessions`
 //! and `participants` are the contract's section 4; the other collections are the worker's own. A
-//! document that cannot be read is an error for whoever needs it, never a panic.
+//! document that cannot be read is an error for the reader that needs it, never a panic.
 
 mod ledger;
 mod malformed;

@@ -1,5 +1,5 @@
-//! What the driver's errors mean for a batch (see [`Error`]): who must decide again, who must wait,
-//! who must be asked what happened. Server messages quote documents, so only codes leave this file.
+//! What the driver's errors mean for a batch (see [`Error`]): whether it is decided again, waits, or
+//! has to find out what happened. Server messages quote documents, so only codes leave this file.
 
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ pub(crate) mod code {
 /// known or not, is a fault of the deployment, which ends; a good command must not be condemned for it.
 const CONTENT: &[i32] = &[
     // These three may also be said of a command's own options, which a wrong deployment refuses (a
-    // write concern, a read-only view): then nothing else can be committed either, and whoever splits
-    // a batch finds that out before it gives up a message.
+    // write concern, a read-only view): then nothing else can be committed either, and a lane that
+    // splits its batch finds that out before it gives up a message.
     2,      // BadValue: a value that an update operator cannot work with
     9,      // FailedToParse: a statement that the server cannot understand
     14,     // TypeMismatch: a stored field of another type than the update needs

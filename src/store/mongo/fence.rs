@@ -1,4 +1,4 @@
-//! How a lane is taken from whoever had it: the epoch is raised with majority, after which no older
+//! How a lane is taken from its last owner: the epoch is raised with majority, after which no older
 //! transaction of the lane can commit, because each of them wrote the lane's document first.
 
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ impl Store for MongoStore {
         home: Option<i32>,
     ) -> Result<(Self::Lane, LanePosition), Error> {
         let unavailable = |failure: Failure| Error::unavailable(failure);
-        let session = match self.inner.parked(lane) {
+        let session = match self.inner.take_session(lane) {
             Some(session) => session,
             None => bounded(
                 self.inner.timeouts.call,
@@ -45,7 +45,7 @@ impl Store for MongoStore {
             Ok(position) => position,
             Err(failure) => {
                 // An attempt that seemed to fail may have made this session the owner.
-                self.inner.park(lane.clone(), session);
+                self.inner.keep_session(lane.clone(), session);
                 return Err(unavailable(failure));
             }
         };

@@ -23,12 +23,13 @@ pub(crate) const LANES: &str = "lanes";
 pub(crate) const OUTBOX: &str = "outbox";
 /// `forwards`
 pub(crate) const FORWARDS: &str = "forwards";
-
 /// `keys`
 pub(crate) const KEYS: &str = "keys";
+/// `jobs`
+pub(crate) const JOBS: &str = "jobs";
 
 /// Every collection. They are made beforehand: a transaction that makes one conflicts with others.
-const COLLECTIONS: [&str; 8] = [
+const COLLECTIONS: [&str; 9] = [
     SESSIONS,
     PARTICIPANTS,
     USERS,
@@ -37,6 +38,7 @@ const COLLECTIONS: [&str; 8] = [
     OUTBOX,
     FORWARDS,
     KEYS,
+    JOBS,
 ];
 
 /// Codes with which the server says that an index exists with other options or other keys.

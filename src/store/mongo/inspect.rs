@@ -368,7 +368,7 @@ impl MongoStore {
             .await?
         {
             let id = id_of(&raw);
-            // A key that names no batch stands for itself: one that nobody will publish.
+            // A key that names no batch stands for itself: it will never be published.
             let (lane, batch) = id
                 .split_once('#')
                 .and_then(|(lane, batch)| Some((lane, batch.parse().ok()?)))

@@ -34,14 +34,14 @@ pub struct MongoLane {
     swept: i64,
     /// The new sessions of the last batch, where something of them was there already.
     pub(super) unsaved: Vec<SessionId>,
-    /// A commit's outcome is unknown, or the lane is somebody else's: only a new fence helps.
+    /// A commit's outcome is unknown, or the lane has another owner: only a new fence helps.
     lost: bool,
     /// A commit is under way: a handle dropped in that state leaves a transaction behind.
     busy: bool,
 }
 
 impl MongoLane {
-    /// The handle of whoever raised the epoch to what `position` says, in `session`.
+    /// The handle of the owner that raised the epoch to what `position` says, in `session`.
     pub(super) fn new(
         store: Arc<Inner>,
         lane: &TopicPartition,
@@ -198,7 +198,7 @@ impl Drop for MongoLane {
         };
         let (store, lane) = (Arc::clone(&self.store), self.lane.clone());
         if !self.busy {
-            store.park(lane, session);
+            store.keep_session(lane, session);
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -208,7 +208,7 @@ impl Drop for MongoLane {
             let lsid = session.id().clone();
             let _ = kill(&store.database, &lsid, store.timeouts.cleanup).await;
             let _ = bounded(store.timeouts.cleanup, session.abort_transaction()).await;
-            store.park(lane, session);
+            store.keep_session(lane, session);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The store in MongoDB: a replica set's primary, majority, one transaction a batch. It knows no
+//! The store in MongoDB: a replica set's primary, majority, one transaction per batch. It knows no
 //! Kafka and no Avro. Every call has a limit of time, and every error says what is certain.
 
 mod checks;
@@ -13,11 +13,13 @@ mod failure;
 mod fence;
 mod indexes;
 pub mod inspect;
+mod jobs;
 mod lane;
 mod lenient;
 mod load;
 mod privileges;
 mod reader;
+mod retention;
 mod snapshot;
 mod statement;
 pub mod trace;
@@ -38,6 +40,7 @@ pub use diagnosis::{HostReport, HostState, Role};
 pub use documents::{Named, name};
 pub use lane::MongoLane;
 pub use privileges::PRIVILEGES;
+pub use retention::Forgot;
 pub use views::MongoViews;
 
 use crate::record::TopicPartition;
@@ -59,10 +62,10 @@ struct Inner {
     rules: OnceLock<String>,
     /// Whether a lane's last owner followed other rules.
     rules_differed: AtomicBool,
-    /// The sessions of lanes given up, for the same lane's next handle. They never go back to the
-    /// driver's pool: a lane's document names its owner's session, and whoever is killed for it
-    /// must not be a stranger.
-    parked: Mutex<HashMap<TopicPartition, ClientSession>>,
+    /// The server sessions of dropped handles, for the same lane's next handle. They never go back to
+    /// the driver's pool: a lane's document names its owner's session, and the next owner may kill it,
+    /// so no other operation may use it.
+    idle_sessions: Mutex<HashMap<TopicPartition, ClientSession>>,
 }
 
 impl MongoStore {
@@ -108,7 +111,7 @@ impl MongoStore {
             }
         };
         let database = client::database(&client, database);
-        let parked = Mutex::default();
+        let idle_sessions = Mutex::default();
         let clock = Arc::new(clock);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -119,7 +122,7 @@ impl MongoStore {
                 undated: deadlines::Undated::default(),
                 rules: OnceLock::new(),
                 rules_differed: AtomicBool::new(false),
-                parked,
+                idle_sessions,
             }),
         })
     }
@@ -145,7 +148,7 @@ impl MongoStore {
         indexes::ensure(&self.inner.database, &self.inner.timeouts).await
     }
 
-    /// The database's clock, to be refreshed by whoever runs jobs.
+    /// The database's clock, refreshed by the process's jobs.
     pub fn clock(&self) -> Arc<MongoClock> {
         Arc::clone(&self.inner.clock)
     }
@@ -153,7 +156,7 @@ impl MongoStore {
     /// Ends the connections, at once; handles of this store are of no use after it.
     pub async fn close(self) {
         self.inner
-            .parked
+            .idle_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
@@ -168,15 +171,15 @@ impl MongoStore {
 }
 
 impl Inner {
-    fn parked(&self, lane: &TopicPartition) -> Option<ClientSession> {
-        self.parked
+    fn take_session(&self, lane: &TopicPartition) -> Option<ClientSession> {
+        self.idle_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(lane)
     }
 
-    fn park(&self, lane: TopicPartition, session: ClientSession) {
-        self.parked
+    fn keep_session(&self, lane: TopicPartition, session: ClientSession) {
+        self.idle_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(lane, session);

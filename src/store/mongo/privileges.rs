@@ -30,11 +30,11 @@ const OF_THE_FIRST_START: [&str; 2] = ["createCollection", "createIndex"];
 /// What a user may do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rights {
-    /// The server asks nobody who they are.
+    /// The server runs without authorization.
     Unrestricted,
-    /// The server asks, and the connection is nobody's.
+    /// The server asks for a user, and the URI names none.
     Anonymous,
-    /// Whoever it is lacks these.
+    /// The user lacks these.
     Lacking(Vec<&'static str>),
 }
 

@@ -32,9 +32,9 @@ pub(crate) struct Step {
 /// What the number of documents in a reply must be.
 #[derive(Debug)]
 pub(crate) enum Expect {
-    /// One, or the lane is somebody else's.
+    /// One, or the lane has another owner.
     TheLane,
-    /// As many as there are statements, or somebody was faster; of what.
+    /// As many as there are statements, or another writer was faster; of what.
     Exactly(i64, Conflict),
     /// As many as there are statements, less those released users who have no document that
     /// a release could change.
@@ -77,7 +77,7 @@ pub(crate) fn plan(
     Ok((steps, swept))
 }
 
-/// The compare-and-set of the lane goes first: whoever holds anything of this batch, holds the
+/// The compare-and-set of the lane goes first: what holds anything of this batch, holds the
 /// lane's document, so a next owner that got it has nothing else to wait for.
 fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
     let mut set = rawdoc! { "batch": predecessor.batch + 1 };
@@ -86,7 +86,7 @@ fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
         None => set.append(cstr!("next"), RawBsonRef::Null),
     }
     set.append(cstr!("acked"), commit.acked);
-    set.append(cstr!("deaths"), 0_i32);
+    set.append(cstr!("deaths"), commit.deaths);
     set.append(cstr!("clock"), date(commit.clock));
     match commit.last {
         Some(last) => set.append(cstr!("last"), to_raw(&LastRecordDocument::new(last))),

@@ -1,5 +1,5 @@
-//! What is remembered around one session, for people: the ledger by message id, or, where nobody can
-//! tell the ids, in `_id` order a stretch at a time, and the evidence of forwards. `run` never reads here.
+//! What is remembered around one session, for people: the ledger by message id, or, where the ids are
+//! not known, in `_id` order a stretch at a time, and the evidence of forwards. `run` never reads here.
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::FindOptions;

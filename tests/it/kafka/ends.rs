@@ -7,7 +7,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use session_worker::kafka::{Consumer, Error, Log as _, PartitionLog, Start};
+use session_worker::kafka::{Consumer, Error, Log as _, PartitionLog, Start, without_records};
 use session_worker::record::TopicPartition;
 
 use super::support::{
@@ -138,6 +138,15 @@ async fn b1_b8_aborted_records_are_never_returned_and_count_as_no_lag() {
     assert!(to_end(&mut log).await.is_empty());
     until("no lag", || log.lag(Some(3)) == Some(0)).await;
     until("the end is reported", || committed() == Offset::Offset(7)).await;
+    // A command that asks the brokers can tell as well.
+    let lane = log.lane().clone();
+    for (next, is_end) in [(3, true), (2, false)] {
+        let positions = [(lane.clone(), next)].into();
+        let found = without_records(&settings, &positions)
+            .await
+            .expect("the broker answers");
+        assert_eq!(found.contains(&lane), is_end, "{next}");
+    }
 
     // One that nobody has read waits.
     write(&topic, 0, 3..4).await;

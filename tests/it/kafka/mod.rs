@@ -8,6 +8,7 @@ mod hostile;
 mod outages;
 mod producer;
 mod rebalance;
+mod refusals;
 mod scan;
 mod support;
 mod topics;

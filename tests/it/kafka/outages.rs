@@ -96,7 +96,9 @@ async fn a14_a_permission_that_is_taken_away_is_named_until_it_is_back() {
     let read = [acl(Resource::Topic(&topic), Operation::Read)];
     let acls = services.acls();
     let group = acl(Resource::Group("group"), Operation::Read);
-    acls.grant(&[group]).await.expect("granted");
+    acls.grant(std::slice::from_ref(&group))
+        .await
+        .expect("granted");
     acls.grant(&read).await.expect("granted");
 
     let (lanes, mut logs) = Lanes::new();
@@ -118,6 +120,24 @@ async fn a14_a_permission_that_is_taken_away_is_named_until_it_is_back() {
     faults_until_it_reads(&mut log, 3).await;
     write_by(&sender(&services), &topic, 0, 3..4).await;
     assert_eq!(values(&take(&mut log, 1).await), [3]);
+
+    // Without the group's permission the lanes go, and it is said why.
+    let group = [group];
+    acls.revoke(&group).await.expect("revoked");
+    soon("revocation", async {
+        while !matches!(log.records(ALL).await, Err(Error::Revoked)) {}
+    })
+    .await;
+    until("it is named", || {
+        let health = consumer.health();
+        let fault = health.fault.unwrap_or_default();
+        !health.assigned && fault.contains("READ on the group")
+    })
+    .await;
+    acls.grant(&group).await.expect("granted");
+    let (_, mut log) = logs.next(1).await.pop_first().expect("one log");
+    assert_eq!(values(&take(&mut log, 4).await), [0, 1, 2, 3]);
+    assert_eq!(consumer.health().fault, None);
 
     consumer.stop(PATIENCE).await.expect("it closes");
     services.stop().await;

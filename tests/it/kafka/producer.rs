@@ -126,7 +126,7 @@ async fn a_limit_lowered_under_way_holds_its_lane_until_it_is_raised_and_no_othe
     let fault = publish(&one, vec![large(), text("2")])
         .await
         .expect_err("it is too large");
-    assert!(matches!(fault, Error::Delivery { .. }), "{fault}");
+    assert!(matches!(fault, Error::Refused { .. }), "{fault}");
     soon("new producer", one.recovered(&name)).await;
     soon("new producer", other.recovered(&name)).await;
     let fault = publish(&one, vec![large(), text("2")])

@@ -4,6 +4,7 @@
 mod brokers;
 mod databases;
 mod permissions;
+mod privileges;
 mod words;
 
 use std::path::PathBuf;

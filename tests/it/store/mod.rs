@@ -1,6 +1,7 @@
 //! The stores keep one contract: the same scenarios run on memory and on MongoDB; what only a real
 //! database can do (fail, block, step down, choose a plan) is tested on MongoDB alone.
 
+mod connecting;
 mod contract;
 mod damage;
 mod faults;

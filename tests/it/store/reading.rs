@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use session_worker::clock::Clock;
 use session_worker::domain::{MessageId, Timestamp};
 use session_worker::store::mongo::inspect::Which;
-use session_worker::store::mongo::{self, ConnectError, MongoStore, Options, Severity};
+use session_worker::store::mongo::{self, ConnectError, Forgot, MongoStore, Options, Severity};
 use session_worker::store::{Commit, LanePosition, UserWrite};
 
 use super::alone;
@@ -139,7 +139,7 @@ async fn every_collection_is_read_in_pages_and_in_order_whatever_stands_in_it() 
     assert_eq!(lanes.len(), 3, "{lanes:?}");
 
     let one = store.session(&scene.session_id("000")).await.expect("read");
-    assert_eq!(one, Some(scene.session("000")));
+    assert_eq!(one, Some(Ok(scene.session("000"))));
     let none = store.session(&scene.session_id("none")).await;
     assert_eq!(none.expect("read"), None);
 }
@@ -166,15 +166,102 @@ async fn memory_is_forgotten_when_it_may_be_and_not_before() {
         ..nothing()
     };
     insist(&mut lane, &commit).await;
-    assert_eq!(store.forget(due(-1)).await.expect("a pass"), 0);
-    assert_eq!(store.forget(due(0)).await.expect("a pass"), 1_251);
-    assert_eq!(store.forget(due(0)).await.expect("a pass"), 0);
-    assert_eq!(store.forget(due(1)).await.expect("a pass"), 1_250);
+    let none = Duration::ZERO;
+    let forget = async |now, run| store.forget_for(now, run, none).await.expect("a run");
+    let long = Duration::from_secs(600);
+    assert_eq!(forget(due(-1), long).await, Forgot::All(0));
+    assert_eq!(forget(due(0), long).await, Forgot::All(1_251));
+    assert_eq!(forget(due(0), long).await, Forgot::All(0));
+    assert_eq!(forget(due(1), long).await, Forgot::All(1_250));
     for collection in ["ledger", "forwards"] {
         let collection = store.database().collection::<Document>(collection);
         let left = collection.count_documents(doc! {}).await;
         assert_eq!(left.expect("counted"), 1);
     }
+}
+
+#[tokio::test]
+async fn contract_4_one_instance_at_a_time_forgets_from_where_the_last_one_stopped() {
+    let _undisturbed = services::undisturbed().await;
+    let store = alone("turns").await;
+    let scene = Scene::new();
+    let mut lane = scene.fence(&store).await;
+    let ledger = (0..2_500).map(|number| {
+        let mut entry = scene.judged(MessageId::Command(format!("{number:05}")));
+        entry.forget_at = Some(NOW);
+        entry
+    });
+    let commit = Commit {
+        ledger: ledger.collect(),
+        ..nothing()
+    };
+    insist(&mut lane, &commit).await;
+    let (none, hour) = (Duration::ZERO, Duration::from_secs(3_600));
+    let jobs = store.database().collection::<Document>("jobs");
+    let left = async || {
+        let ledger = store.database().collection::<Document>("ledger");
+        ledger.count_documents(doc! {}).await.expect("counted")
+    };
+    let after = async || {
+        let job = jobs
+            .find_one(doc! { "_id": "retention" })
+            .await
+            .expect("read");
+        job.expect("it has begun")
+            .get("after")
+            .cloned()
+            .expect("a place")
+    };
+
+    // A run without time does one page, wherever it stands.
+    for (gone, place) in [(1_000, "command:00999"), (2_000, "command:01999")] {
+        let forgot = store.forget_for(NOW, none, none).await.expect("a run");
+        assert_eq!((forgot, left().await), (Forgot::Some(1_000), 2_500 - gone));
+        let expected = doc! { "collection": "ledger", "id": place };
+        assert_eq!(after().await, Bson::Document(expected));
+    }
+    // What comes before that place waits for the next pass.
+    let mut early = scene.judged(MessageId::Command("00000".to_owned()));
+    early.forget_at = Some(NOW);
+    let commit = Commit {
+        ledger: vec![early],
+        ..nothing()
+    };
+    insist(&mut lane, &commit).await;
+    let forgot = store.forget_for(NOW, hour, hour).await.expect("a run");
+    assert_eq!((forgot, left().await), (Forgot::All(500), 1));
+    assert_eq!(after().await, Bson::Null);
+
+    // After a whole pass it rests, for every instance.
+    let other = MongoStore::connect(&services::mongo_uri(), store.database().name()).await;
+    let other = other.expect("connected");
+    for store in [&store, &other] {
+        assert_eq!(store.forget(NOW).await.expect("a run"), Forgot::Nothing);
+    }
+    // A lease that nobody can have meant, or that cannot be read, binds nobody.
+    let ages = bson_after(&store, Duration::from_secs(72 * 3_600));
+    for until in [Bson::from("x"), Bson::Null, ages] {
+        let until = doc! { "$set": { "until": until, "after": "x" } };
+        jobs.update_one(doc! { "_id": "retention" }, until)
+            .await
+            .expect("written");
+        let forgot = other.forget_for(NOW, hour, none).await.expect("a run");
+        assert!(matches!(forgot, Forgot::All(_)), "{forgot:?}");
+    }
+    assert_eq!(left().await, 0);
+
+    // Of many at once, one has the turn.
+    let at_once = (0..8).map(|_| store.forget_for(NOW, hour, hour));
+    let at_once = futures::future::join_all(at_once).await;
+    let turns = at_once
+        .into_iter()
+        .filter(|forgot| matches!(forgot, Ok(Forgot::All(0))));
+    assert_eq!(turns.count(), 1);
+}
+
+fn bson_after(store: &MongoStore, wait: Duration) -> Bson {
+    let at = store.clock().now().plus(wait);
+    Bson::DateTime(mongodb::bson::DateTime::from_millis(at.0))
 }
 
 #[tokio::test]
@@ -270,31 +357,4 @@ async fn an_index_of_somebody_else_is_named() {
         ),
         "{error}"
     );
-}
-
-#[tokio::test]
-async fn nobody_at_home_and_nonsense_are_told_apart() {
-    let timeouts = mongo::Timeouts {
-        call: Duration::from_millis(500),
-        ..mongo::Timeouts::default()
-    };
-    let options = Options {
-        timeouts,
-        ..Options::default()
-    };
-    // Port 1 is reserved: nobody listens there.
-    let uri = "mongodb://127.0.0.1:1/?replicaSet=rs0";
-    let error = MongoStore::connect_with(uri, "x", &options)
-        .await
-        .expect_err("nobody listens");
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
-    let findings = mongo::check(uri, "x", &options).await;
-    assert_eq!((findings.len(), findings[0].subject), (1, "primary"));
-
-    let error = MongoStore::connect_with("kafka://x", "x", &options)
-        .await
-        .expect_err("nonsense");
-    assert!(matches!(error, ConnectError::Uri { .. }), "{error}");
-    let findings = mongo::check("kafka://x", "x", &options).await;
-    assert_eq!((findings.len(), findings[0].subject), (1, "uri"));
 }
