@@ -144,6 +144,12 @@ async fn plain(command: Document) {
     admin(services::plain().mongo_uri(), command).await;
 }
 
+/// Ends the faults of this file.
+pub(crate) async fn recover() {
+    plain(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await;
+    plain(doc! { "setUserWriteBlockMode": 1, "global": false }).await;
+}
+
 /// The database fails while `fault` lasts.
 async fn without_database(scene: &mut Scene, fault: Duration) {
     let began = Instant::now();

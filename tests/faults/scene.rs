@@ -222,7 +222,7 @@ impl Scene {
 
     fn note(&mut self, bystander: Bystander, words: String) {
         self.bystanders.insert(bystander);
-        self.meanwhile.push(words);
+        self.also(words);
     }
 
     /// A new command on every lane but the touched one is answered.
@@ -312,7 +312,10 @@ impl Scene {
 
     /// Something else that went on.
     pub(crate) fn also(&mut self, words: impl Into<String>) {
-        self.meanwhile.push(words.into());
+        let words = words.into();
+        if !self.meanwhile.contains(&words) {
+            self.meanwhile.push(words);
+        }
     }
 
     /// Runs a command of the binary that fixes something, and says so.

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use dev::{FailPoints, Mongo, Options, Progress, Protection, Services, Source};
 
+use crate::database;
+
 static PLAIN: LazyLock<Services> = LazyLock::new(|| {
     started(Options {
         fail_points: FailPoints::On,
@@ -44,6 +46,16 @@ pub(crate) fn plain() -> &'static Services {
 /// The broker with ACLs.
 pub(crate) fn protected() -> &'static Services {
     &PROTECTED
+}
+
+/// Ends what a row that failed has left behind in the plain parts, for the rows after it.
+pub(crate) async fn recover() {
+    plain().member(0).thaw().await;
+    plain().registry_process().thaw().await;
+    if plain().broker().exit_code().is_some() {
+        plain().broker().restart().await.expect("it starts again");
+    }
+    database::recover().await;
 }
 
 /// A replica set of three for one row.

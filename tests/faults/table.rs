@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 
+use crate::services;
+
 /// What a fault may stop (contract 3, guarantee 7), and so what must go on beside it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Extent {
@@ -18,6 +20,7 @@ pub(crate) enum Extent {
     Records,
     Reading,
     Database,
+    Election,
     Broker,
     Start,
     Process,
@@ -49,6 +52,7 @@ impl Extent {
             Self::Records => "one topic's records",
             Self::Reading => "the reading of inputs",
             Self::Database => "what needs the database",
+            Self::Election => "what needs the database, until there is a primary",
             Self::Broker => "what needs the broker",
             Self::Start => "the start",
             Self::Process => "one process's lanes, until others own them",
@@ -66,7 +70,7 @@ impl Extent {
             Self::Records => &[OtherLanes, Probes, Named],
             Self::Reading => &[Deadlines, Probes, Named],
             Self::Database | Self::Broker | Self::Start => &[Probes, Named],
-            Self::Process => &[Probes],
+            Self::Election | Self::Process => &[Probes],
         }
     }
 }
@@ -127,33 +131,27 @@ impl Selection {
 /// Runs the rows one after another; writes the page unless the selection is the short one.
 pub(crate) async fn run(rows: Vec<Row>, selection: Selection) {
     let mut failed = Vec::new();
-    let mut lines = Vec::new();
-    for row in rows.iter().filter(|row| selection.has(row)) {
+    let selected: Vec<_> = rows.iter().filter(|row| selection.has(row)).collect();
+    assert!(!selected.is_empty(), "FAULTS names no fault of the table");
+    for row in selected {
         let began = Instant::now();
         // A task of its own, so that the other rows run after one that failed.
-        match tokio::spawn((row.run)()).await {
-            Ok(measured) => {
-                let missing: Vec<_> = row.extent.bystanders().iter().collect();
-                let missing: Vec<_> = missing
-                    .into_iter()
-                    .filter(|bystander| !measured.bystanders.contains(bystander))
-                    .collect();
-                assert!(missing.is_empty(), "{} looks at no {missing:?}", row.fault);
-                lines.push((row.fault, line(row, &measured)));
-            }
-            Err(_) => {
-                failed.push(row.fault);
-                lines.push((row.fault, format!("FAILED: {}", row.fault)));
-            }
-        }
-        let last = lines.last().map(|(_, line)| line.as_str());
+        let ran = tokio::spawn((row.run)()).await;
         let spent = began.elapsed().as_secs();
-        say(&format!("{} ({spent} s)", last.unwrap_or_default()));
-    }
-    assert!(!lines.is_empty(), "FAULTS names no fault of the table");
-    lines.retain(|(fault, _)| !failed.contains(fault));
-    if !matches!(selection, Selection::Short) {
-        write(&rows, &lines);
+        let Ok(measured) = ran else {
+            say(&format!("FAILED after {spent} s: {}", row.fault));
+            failed.push(row.fault);
+            services::recover().await;
+            continue;
+        };
+        let mut missing = row.extent.bystanders().to_vec();
+        missing.retain(|bystander| !measured.bystanders.contains(bystander));
+        assert!(missing.is_empty(), "{} looks at no {missing:?}", row.fault);
+        let line = line(row, &measured);
+        say(&format!("{line} {spent} s"));
+        if !matches!(selection, Selection::Short) {
+            write(&rows, row, &line);
+        }
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
@@ -181,15 +179,14 @@ fn written<'page>(page: &'page str, row: &Row) -> Option<&'page str> {
     page.lines().find(|line| line.starts_with(&begins))
 }
 
-/// Puts the new lines into the page, in the table's order; lines of other rows stay.
-fn write(rows: &[Row], lines: &[(&str, String)]) {
+/// Puts a row's new line into the page, in the table's order; the other lines stay.
+fn write(rows: &[Row], ran: &Row, line: &str) {
     let before = std::fs::read_to_string(page()).expect("the page is there");
     let (top, _) = before.split_once(HEAD).expect("the page has its table");
     let mut after = format!("{top}{HEAD}\n|---|---|---|---|\n");
     for row in rows {
-        let new = lines.iter().find(|(fault, _)| *fault == row.fault);
-        let line = new.map_or_else(|| written(&before, row), |(_, line)| Some(line.as_str()));
-        if let Some(line) = line {
+        let is_new = row.fault == ran.fault;
+        if let Some(line) = is_new.then_some(line).or_else(|| written(&before, row)) {
             after.push_str(line);
             after.push('\n');
         }

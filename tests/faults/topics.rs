@@ -65,7 +65,7 @@ pub(crate) async fn dead_letters_refused() -> Measured {
         .client
         .write("session-command", &garbage, b"garbage", &[])
         .await;
-    scene.readiness_says(&[topic.as_str()]).await;
+    scene.readiness_says(&["publish", topic.as_str()]).await;
     scene.other_lanes_answer().await;
     scene.same_lane_answers().await;
     scene.deadlines_fire().await;
@@ -95,7 +95,7 @@ pub(crate) async fn events_refused() -> Measured {
         scene.client.result(&sent.command).await;
     }
     scene.results_came();
-    scene.readiness_says(&[topic.as_str()]).await;
+    scene.readiness_says(&["publish", topic.as_str()]).await;
     scene.probes_answer().await;
     give_back(Resource::Topic(&topic), Operation::Write).await;
     let whole = scene.answered(Instant::now(), &waiting).await;
