@@ -68,6 +68,7 @@ pub(crate) async fn first_url_answers_502() -> Measured {
 pub(crate) async fn frozen() -> Measured {
     let mut scene = Scene::calm().await;
     let schema = schema_id(&scene.deployment, "match-found").await;
+    scene.fault_begins();
     services::plain().registry_process().freeze().await;
     let id = send_as(&mut scene, schema).await;
     scene.readiness_says(&["held", "match-found"]).await;

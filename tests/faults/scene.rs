@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     own: Vec<String>,
     /// Those that end as `internal_error`: what they are about cannot be read.
     unreadable: Vec<String>,
+    /// Sessions of the touched lane that were open when the fault began.
+    open: Vec<String>,
     /// How many dead letters the row makes.
     pub(crate) dead_letters: usize,
     bystanders: BTreeSet<Bystander>,
@@ -60,6 +62,7 @@ impl Scene {
             settings: settings.iter().map(|&text| text.to_owned()).collect(),
             own: Vec::new(),
             unreadable: Vec::new(),
+            open: Vec::new(),
             dead_letters: 0,
             bystanders: BTreeSet::new(),
             meanwhile: Vec::new(),
@@ -81,8 +84,9 @@ impl Scene {
         self.workers.push(worker);
     }
 
-    /// Stops the only worker as an orchestrator does.
+    /// Stops the only worker as an orchestrator does; the fault begins.
     pub(crate) async fn stop(&mut self) {
+        self.fault_begins();
         let worker = self.workers.pop().expect("a worker runs");
         worker.stop().await;
     }
@@ -106,12 +110,13 @@ impl Scene {
     }
 
     /// Sends nothing more to the lane, and waits until all that it got is answered.
-    pub(crate) async fn quiet(&self) {
+    pub(crate) async fn quiet(&mut self) {
         self.load.pause(&[LANE]).await;
         let sent = self.load.sent().into_iter();
         let of_lane = sent.filter(|sent| sent.lane == LANE);
         let commands: Vec<_> = of_lane.map(|sent| sent.command).collect();
         self.client.settled(&commands).await;
+        self.fault_begins();
     }
 
     /// Waits until the load has sent `count` more.
@@ -157,7 +162,7 @@ impl Scene {
         self.own.push(id.to_owned());
     }
 
-    /// Sends a command by `key`; the result's `code` is not `internal_error`.
+    /// Sends a command by `key`, and returns its result.
     pub(crate) async fn ask(&mut self, key: &str, user: &str, branch: &str, body: &Value) -> Value {
         let command = command(user, branch, body);
         self.write(key, &command).await;
@@ -254,20 +259,30 @@ impl Scene {
         self.note(Bystander::SameLane, words);
     }
 
-    /// Every session of the touched lane that the load has made and that is open now comes to its end.
-    pub(crate) async fn deadlines_fire(&mut self) {
-        let is_made: BTreeSet<String> = self.sessions("session.created");
+    /// Remembers the sessions of the touched lane that are open now: their deadlines must fire though
+    /// the fault lasts.
+    pub(crate) fn fault_begins(&mut self) {
+        self.open = self.open_sessions();
+    }
+
+    fn open_sessions(&self) -> Vec<String> {
+        let is_made = self.sessions("session.created");
         let is_ended = self.sessions("session.ended");
         let sent = self.load.sent().into_iter();
-        let open: Vec<_> = sent
-            .filter(|sent| sent.lane == LANE && is_made.contains(&sent.session))
-            .filter(|sent| !is_ended.contains(&sent.session))
-            .map(|sent| sent.session)
-            .collect();
+        let of_lane = sent.filter(|sent| sent.lane == LANE);
+        let sessions = of_lane.map(|sent| sent.session);
+        sessions
+            .filter(|session| is_made.contains(session) && !is_ended.contains(session))
+            .collect()
+    }
+
+    /// Every session of the touched lane that was open when the fault began, or is now, comes to its end.
+    pub(crate) async fn deadlines_fire(&mut self) {
+        let mut open: BTreeSet<String> = self.open_sessions().into_iter().collect();
+        open.extend(std::mem::take(&mut self.open));
         assert!(!open.is_empty(), "no session of the lane is open");
         until("end of the lane's sessions", || {
-            let ended = self.sessions("session.ended");
-            open.iter().all(|session| ended.contains(session))
+            open.is_subset(&self.sessions("session.ended"))
         })
         .await;
         let words = format!("{} deadlines of the lane fired", open.len());

@@ -59,6 +59,7 @@ async fn give_back(resource: Resource<'_>, operation: Operation) {
 pub(crate) async fn dead_letters_refused() -> Measured {
     let mut scene = permitted().await;
     let topic = scene.deployment.topic("session-dead-letter");
+    scene.fault_begins();
     take(Resource::Topic(&topic), Operation::Write).await;
     let garbage = session_in(LANE);
     scene
@@ -106,6 +107,7 @@ pub(crate) async fn events_refused() -> Measured {
 pub(crate) async fn reading_refused() -> Measured {
     let mut scene = permitted().await;
     let topic = scene.deployment.topic("session-command");
+    scene.fault_begins();
     take(Resource::Topic(&topic), Operation::Read).await;
     let waiting = not_read(&mut scene).await;
     give_back(Resource::Topic(&topic), Operation::Read).await;
@@ -127,7 +129,7 @@ pub(crate) async fn group_refused() -> Measured {
 
 /// Nothing is read, and what is owned goes on.
 async fn not_read(scene: &mut Scene) -> crate::load::Sent {
-    scene.readiness_says(&["not authorized"]).await;
+    scene.readiness_says(&["held", "READ on topic"]).await;
     scene.deadlines_fire().await;
     scene.probes_answer().await;
     scene.create(LANE).await
