@@ -27,13 +27,40 @@ use health::Vitals;
 /// What is kept of the shutdown's time for everything behind the lanes.
 const RESERVE: Duration = Duration::from_secs(4);
 
-/// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+/// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once,
+/// whatever it is doing.
 ///
 /// # Errors
 /// The worker cannot start or cannot go on; the error ends with what to do.
 pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
     let mut signals = Signals::listen()?;
+    let drain = CancellationToken::new();
+    let mut life = std::pin::pin!(live(settings, metrics, drain.clone()));
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
+            drain.cancel();
+        }
+        ended = &mut life => return ended,
+    }
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::warn!(signal, "second signal: ending at once");
+            Ok(())
+        }
+        ended = &mut life => ended,
+    }
+}
+
+/// The worker's life, from its listener to its end. It ends in order once `drain` is cancelled.
+async fn live(
+    settings: Settings,
+    metrics: Metrics,
+    drain: CancellationToken,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
     let vitals = Arc::new(Vitals::default());
     let listeners = Listeners::bind(&settings.http).await?;
     let readers = readers(&settings).await?;
@@ -48,8 +75,8 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
 
     let started = tokio::select! {
         biased;
-        signal = signals.next() => {
-            tracing::info!(signal, "stopped before the start was done");
+        () = drain.cancelled() => {
+            tracing::info!("stopped before the start was done");
             stop.cancel();
             return Ok(());
         }
@@ -58,23 +85,15 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let worker = started?;
     let outcome = tokio::select! {
         biased;
-        signal = signals.next() => {
-            tracing::info!(signal, "draining");
-            Ok(())
-        }
+        () = drain.cancelled() => Ok(()),
         reason = worker.consumer.failed() => Err(anyhow::anyhow!("{reason}; start it again")),
         () = worker.fatal.cancelled() => {
             Err(anyhow::anyhow!("a lane died of a bug; its log line says where; start it again"))
         }
     };
     vitals.drain();
-    tokio::select! {
-        biased;
-        signal = signals.next() => {
-            tracing::warn!(signal, "second signal: ending at once");
-        }
-        () = worker.stop(settings.shutdown.timeout) => {}
-    }
+    worker.stop(settings.shutdown.timeout).await;
+    tracing::info!("drained; answers under way may finish");
     stop.cancel();
     // Answers under way may finish; the listener bounds them itself.
     if let Err(error) = serving.await {

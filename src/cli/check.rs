@@ -1,5 +1,10 @@
-//! `check`: settings first, then everything they name, all at once: brokers, topics, registry,
-//! MongoDB and its clock. Changes nothing; every fault ends with what to do.
+//! `check`: settings first, then everything they name, all at once: brokers, topics, permissions, registry,
+//! MongoDB, lanes. Changes nothing. Every fault ends with what to do, and what could not be looked at is
+//! listed, too.
+
+mod brokers;
+mod lanes;
+mod permissions;
 
 use std::fmt::Write;
 
@@ -9,9 +14,8 @@ use super::Done;
 use super::failure::Failure;
 use super::flags::{SettingsFlags, TopicsFlag};
 use super::output::Output;
-use super::{schemas, topics};
+use super::schemas;
 use crate::http::Authenticator;
-use crate::kafka::topics::{Growth, Topics};
 use crate::settings::{Effective, Settings};
 use crate::store;
 use crate::store::mongo::Severity;
@@ -22,8 +26,10 @@ enum Verdict {
     Ok,
     /// The worker runs all the same.
     Warning,
-    /// The worker does not run.
+    /// The worker does not run, or something of it stands still.
     Fault,
+    /// It could not be looked at.
+    Unseen,
 }
 
 impl Verdict {
@@ -32,6 +38,7 @@ impl Verdict {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Fault => "fault",
+            Self::Unseen => "unseen",
         }
     }
 }
@@ -45,28 +52,29 @@ struct Finding {
 }
 
 impl Finding {
-    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+    fn new(about: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
         Self {
             about,
-            verdict: Verdict::Ok,
+            verdict,
             text: text.into(),
         }
+    }
+
+    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+        Self::new(about, Verdict::Ok, text)
     }
 
     fn warning(about: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            about,
-            verdict: Verdict::Warning,
-            text: text.into(),
-        }
+        Self::new(about, Verdict::Warning, text)
     }
 
     fn fault(about: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            about,
-            verdict: Verdict::Fault,
-            text: text.into(),
-        }
+        Self::new(about, Verdict::Fault, text)
+    }
+
+    /// `about` was not looked at, because of `why`.
+    fn unseen(about: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::new(about, Verdict::Unseen, format!("not looked at: {why}"))
     }
 }
 
@@ -79,15 +87,16 @@ pub(super) async fn run(
     let effective = flags.load()?;
     let file = file.load(&effective.settings.topics)?;
     let settings = &effective.settings;
-    let (kafka, registry, mongo, keys) = tokio::join!(
-        kafka(settings, &file),
+    let (kafka, registry, mongo, lanes, keys) = tokio::join!(
+        brokers::look(settings, &file),
         registry(settings),
         mongo(settings),
+        lanes::look(settings),
         keys(settings)
     );
     let own = [Some(of_settings(&effective)), of_secret(settings)];
     let own = own.into_iter().flatten().collect();
-    let findings = [own, kafka, registry, mongo, keys].concat();
+    let findings = [own, kafka, registry, mongo, lanes, keys].concat();
     output.print(|| words(&findings), || shown(&findings))?;
     let faulty = findings
         .iter()
@@ -115,38 +124,15 @@ fn of_secret(settings: &Settings) -> Option<Finding> {
     })
 }
 
-async fn kafka(settings: &Settings, file: &Topics) -> Vec<Finding> {
-    let client = settings.kafka.client();
-    let plan = match topics::observe(&client, file, Growth::Refused).await {
-        Ok(plan) => plan,
-        Err(failure) => return vec![Finding::fault("brokers", failure.text())],
-    };
-    let mut findings = vec![Finding::ok("brokers", client.brokers.clone())];
-    let changes = plan.changes.iter().map(|change| {
-        Finding::fault(
-            "topics",
-            format!("not done: {change}; run `session-worker topics apply`"),
-        )
-    });
-    // What differs without harm to the worker stays the operator's choice.
-    let drifts = plan
-        .drifts
-        .iter()
-        .map(|drift| Finding::warning("topics", drift.to_string()));
-    findings.extend(changes.chain(drifts));
-    if plan.is_empty() {
-        findings.push(Finding::ok(
-            "topics",
-            format!("all {} as they should be", file.iter().count()),
-        ));
-    }
-    findings
-}
-
 async fn registry(settings: &Settings) -> Vec<Finding> {
     let checks = match schemas::check(settings).await {
         Ok(checks) => checks,
-        Err(failure) => return vec![Finding::fault("registry", failure.text())],
+        Err(failure) => {
+            return vec![
+                Finding::fault("registry", failure.text()),
+                Finding::unseen("schemas", "the registry cannot be asked"),
+            ];
+        }
     };
     let findings = checks.iter().map(|check| match schemas::remedy(check) {
         None => Finding::ok(
@@ -189,13 +175,17 @@ async fn mongo(settings: &Settings) -> Vec<Finding> {
         } else {
             format!("; {advice}")
         };
-        Finding {
-            about: "mongodb",
-            verdict,
-            text: format!("{subject}: {detail}{advice}"),
-        }
+        Finding::new("mongodb", verdict, format!("{subject}: {detail}{advice}"))
     });
-    findings.collect()
+    let mut findings: Vec<Finding> = findings.collect();
+    if let [finding] = findings.as_slice()
+        && finding.verdict == Verdict::Fault
+    {
+        // That it cannot be used is the only finding then.
+        let why = "version, clock, privileges and indexes: it cannot be used";
+        findings.push(Finding::unseen("mongodb", why));
+    }
+    findings
 }
 
 /// The keys that tokens are checked with, where they are published.
@@ -232,7 +222,7 @@ fn words(findings: &[Finding]) -> String {
     } in findings
     {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:8} {about:9} {found}", verdict.as_str());
+        let _ = writeln!(text, "{:8} {about:11} {found}", verdict.as_str());
     }
     text
 }

@@ -145,6 +145,40 @@ pub(crate) fn astray(settings: &Settings, brokers: &[Advertised]) -> Option<Setu
     (!details.is_empty()).then(|| unusable(settings, obstacle, details.join(", ")))
 }
 
+/// A broker's own address, and whether something answers there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerFound {
+    /// The broker's id.
+    pub broker: i32,
+    /// `host:port` as the broker advertises it.
+    pub address: String,
+    /// Why nothing answers; `None`: something does.
+    pub failure: Option<String>,
+}
+
+/// Asks the brokers for their own addresses and tries each.
+///
+/// # Errors
+/// As [`reach`].
+pub async fn listeners(settings: &Settings) -> Result<Vec<ListenerFound>, SetupError> {
+    settings.refuse_owned()?;
+    let settings = settings.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let tried = reach(&settings)?.into_iter().map(|broker| {
+            let Advertised { id, host, port } = broker;
+            ListenerFound {
+                broker: id,
+                failure: connect(&host, port).err().map(|error| error.to_string()),
+                address: format!("{host}:{port}"),
+            }
+        });
+        Ok(tried.collect())
+    });
+    found.await.map_err(|error| SetupError::Client {
+        reason: error.to_string(),
+    })?
+}
+
 /// Whether something listens at one of the addresses of `kafka.brokers`.
 fn is_open(brokers: &str) -> bool {
     let mut addresses = brokers.split(',').filter_map(address);

@@ -23,7 +23,7 @@ use crate::wire::{Codec, LookupError};
 use super::failure::LogStep;
 
 /// Owners that died in a row before the partition is left unread.
-pub(super) const DEATHS_TOLERATED: i32 = 5;
+pub(crate) const DEATHS_TOLERATED: i32 = 5;
 /// Owners that died in a row before a partition is read alone, apart from the process's other suspects.
 pub(super) const DEATHS_SUSPICIOUS: i32 = 2;
 /// How often damaged bytes are read again before the intake stops.

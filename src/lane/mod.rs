@@ -34,6 +34,7 @@ use crate::record::{TopicNames, TopicPartition};
 use crate::wire::Codec;
 
 pub use homes::Homes;
+pub(crate) use intake::DEATHS_TOLERATED;
 pub use lanes::Lanes;
 pub use run::{Ending, Lane};
 pub use status::{Phase, Remedy, Status, StatusBoard};

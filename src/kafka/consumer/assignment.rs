@@ -227,9 +227,9 @@ fn place(
         };
         list.set_partition_offset(&name.topic, name.partition, Offset::Offset(offset))?;
     }
-    consumer.pause(&partition::list(held))?;
+    partition::pause(consumer, held)?;
     // The last owner in this process may have left it paused.
-    consumer.resume(&partition::list(placed))?;
+    partition::resume(consumer, placed)?;
     consumer.assign(list)
 }
 
@@ -240,7 +240,7 @@ fn place(
 fn commit_reported(consumer: &BaseConsumer<Context>, lanes: &[Arc<Partition>]) {
     let mut list = TopicPartitionList::new();
     for lane in lanes {
-        let position = lane.marks().to_commit();
+        let position = lane.marks().take_commit();
         if let Some(next) = position
             && list
                 .add_partition_offset(&lane.name.topic, lane.name.partition, Offset::Offset(next))

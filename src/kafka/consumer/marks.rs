@@ -81,7 +81,7 @@ impl Marks {
     }
 
     /// The position to commit, if it is another than last time.
-    pub(super) fn to_commit(&mut self) -> Option<i64> {
+    pub(super) fn take_commit(&mut self) -> Option<i64> {
         let next = self.reported?;
         let position = match self.end {
             Some(end) if end.next == next => end.at,
@@ -138,16 +138,16 @@ mod tests {
     #[test]
     fn the_end_is_reported_once_and_again_after_a_failure() {
         let mut marks = Marks::default();
-        assert_eq!(marks.to_commit(), None);
+        assert_eq!(marks.take_commit(), None);
         marks.read(5);
         marks.report(5);
-        assert_eq!((marks.to_commit(), marks.to_commit()), (Some(5), None));
+        assert_eq!((marks.take_commit(), marks.take_commit()), (Some(5), None));
         marks.read_to_end(5);
         marks.statistics(&statistics((0, 7), 7, 0));
-        assert_eq!((marks.to_commit(), marks.to_commit()), (Some(7), None));
+        assert_eq!((marks.take_commit(), marks.take_commit()), (Some(7), None));
         marks.not_committed();
-        assert_eq!(marks.to_commit(), Some(7));
+        assert_eq!(marks.take_commit(), Some(7));
         marks.report(4);
-        assert_eq!(marks.to_commit(), Some(4));
+        assert_eq!(marks.take_commit(), Some(4));
     }
 }

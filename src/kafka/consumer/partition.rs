@@ -95,7 +95,7 @@ impl Partition {
             let seek = || consumer.seek(&name.topic, name.partition, offset, CALL_TIMEOUT);
             seek()?;
             if parked {
-                consumer.resume(&list([name]))?;
+                resume(consumer, [name])?;
                 // The thread that fetches may sleep for a second. A seek wakes it, one to 0 does not.
                 match next {
                     0 => drop(consumer.fetch_watermarks(&name.topic, name.partition, WAKE)),
@@ -113,8 +113,7 @@ impl Partition {
     /// Fetches nothing more until it is placed again.
     pub(super) async fn park(&self) -> Result<(), Error> {
         self.parked.store(true, Ordering::Release);
-        self.call(|consumer, name| consumer.pause(&list([name])))
-            .await
+        self.call(|consumer, name| pause(consumer, [name])).await
     }
 
     /// Asks the broker for the partition's ends.
@@ -164,8 +163,32 @@ impl Partition {
     }
 }
 
+/// Fetches nothing of `lanes` any more, and drops what is queued. It outlives a reassignment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only of a partition whose lane must seek before it reads"
+)]
+pub(super) fn pause<'a>(
+    consumer: &BaseConsumer<Context>,
+    lanes: impl IntoIterator<Item = &'a TopicPartition>,
+) -> KafkaResult<()> {
+    consumer.pause(&list(lanes))
+}
+
+/// Ends what [`pause`] began.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a partition whose lane had to seek is paused"
+)]
+pub(super) fn resume<'a>(
+    consumer: &BaseConsumer<Context>,
+    lanes: impl IntoIterator<Item = &'a TopicPartition>,
+) -> KafkaResult<()> {
+    consumer.resume(&list(lanes))
+}
+
 /// `lanes` as librdkafka takes them.
-pub(super) fn list<'a>(lanes: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+fn list<'a>(lanes: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for lane in lanes {
         list.add_partition(&lane.topic, lane.partition);

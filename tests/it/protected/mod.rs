@@ -2,6 +2,7 @@
 //! docs/security.md lists and no others; and the words for what is wrong.
 
 mod brokers;
+mod check;
 mod databases;
 mod permissions;
 mod privileges;

@@ -11,5 +11,7 @@ mod load;
 mod openapi;
 mod outages;
 mod probe;
+mod signals;
 mod start;
+mod stops;
 mod views;

@@ -146,6 +146,14 @@ async fn contract_6_what_was_not_prepared_is_named_with_the_command_that_prepare
     assert_eq!(registered.code, Some(0), "{}", registered.text);
     let ended = run(&deployment, &[]).await;
     says(&ended, 1, &["session-worker topics apply"]);
+    // Who collects logs sees it, too, in the log's format.
+    let lines = ended.text.lines();
+    let mut lines = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let last = lines.find(|line| line["message"] == "the worker ends");
+    let last = last.unwrap_or_else(|| panic!("no line in the log: {}", ended.text));
+    assert_eq!(last["level"], "ERROR");
+    let error = last["error"].as_str().expect("a text");
+    assert!(error.contains("session-worker topics apply"), "{error}");
 }
 
 /// A server of its own without a replica set, by the program that the real parts use.
