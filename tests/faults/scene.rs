@@ -11,14 +11,11 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, command, text, unique};
 use crate::deployment::{Deployment, PATIENCE, Parts, Worker};
-use crate::load::{LANES, Load, Sent, creation};
+use crate::load::{LANE, LANES, Load, Sent, creation};
 use crate::table::{Bystander, Measured};
 
 /// Every session that no command starts ends after this.
 pub(crate) const DEADLINES: &str = "rules.waitingTimeout=8s";
-
-/// The lane that a fault touches, where it touches one.
-pub(crate) const LANE: i32 = 3;
 
 pub(crate) struct Scene {
     pub(crate) deployment: Deployment,
