@@ -119,7 +119,7 @@ pub(crate) async fn group_refused() -> Measured {
     let mut scene = permitted().await;
     let group = format!("worker-{}", scene.deployment.name);
     take(Resource::Group(&group), Operation::Read).await;
-    scene.readiness_says(&["fail"]).await;
+    scene.readiness_says(&["READ on the group"]).await;
     scene.probes_answer().await;
     give_back(Resource::Group(&group), Operation::Read).await;
     let whole = scene.all_work(Instant::now()).await;
