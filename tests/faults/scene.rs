@@ -301,8 +301,8 @@ impl Scene {
         self.worker()
             .answers("/metrics", "session_worker_lanes")
             .await;
-        let took = began.elapsed().as_secs_f64();
-        let words = format!("probes answered within {took:.1} s");
+        let took = began.elapsed().as_millis();
+        let words = format!("probes answered within {took} ms");
         self.note(Bystander::Probes, words);
     }
 
