@@ -223,8 +223,9 @@ impl Scene {
     }
 
     fn note(&mut self, bystander: Bystander, words: String) {
-        self.bystanders.insert(bystander);
-        self.also(words);
+        if self.bystanders.insert(bystander) {
+            self.also(words);
+        }
     }
 
     /// A new command on every lane but the touched one is answered.
@@ -324,10 +325,7 @@ impl Scene {
 
     /// Something else that went on.
     pub(crate) fn also(&mut self, words: impl Into<String>) {
-        let words = words.into();
-        if !self.meanwhile.contains(&words) {
-            self.meanwhile.push(words);
-        }
+        self.meanwhile.push(words.into());
     }
 
     /// Runs a command of the binary that fixes something, and says so.
