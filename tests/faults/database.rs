@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::client::{command, text, unique};
 use crate::deployment::Parts;
-use crate::load::LANES;
-use crate::scene::{LANE, Scene, creation_of, on};
+use crate::load::{LANE, LANES, session_in};
+use crate::scene::{Scene, creation_of, on};
 use crate::services;
 use crate::table::Measured;
 
@@ -76,7 +76,7 @@ pub(crate) async fn newer_end_reason() -> Measured {
     scene.start().await;
     let join = command(&unique("guest"), "JoinSession", &code);
     // Any other lane gets it first.
-    let elsewhere = crate::load::session_in((LANE + 1) % LANES);
+    let elsewhere = session_in((LANE + 1) % LANES);
     scene.unreadable(&elsewhere, &join, 0).await;
     others_go_on(&mut scene).await;
     let history = format!("/sessions/history?userId={host}");

@@ -12,8 +12,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, 
 
 use crate::client::{found, text, unique};
 use crate::deployment::PATIENCE;
-use crate::load::{Sent, creation};
-use crate::scene::{LANE, Scene};
+use crate::load::{LANE, Sent, creation};
+use crate::scene::Scene;
 use crate::services;
 use crate::table::Measured;
 

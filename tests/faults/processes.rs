@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 
 use crate::client::unique;
 use crate::deployment::Parts;
-use crate::scene::{LANE, Scene};
+use crate::load::LANE;
+use crate::scene::Scene;
 use crate::services;
 use crate::table::Measured;
 

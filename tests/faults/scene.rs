@@ -11,14 +11,11 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, command, text, unique};
 use crate::deployment::{Deployment, PATIENCE, Parts, Worker};
-use crate::load::{LANES, Load, Sent, creation};
+use crate::load::{LANE, LANES, Load, Sent, creation};
 use crate::table::{Bystander, Measured};
 
 /// Every session that no command starts ends after this.
 pub(crate) const DEADLINES: &str = "rules.waitingTimeout=8s";
-
-/// The lane that a fault touches, where it touches one.
-pub(crate) const LANE: i32 = 3;
 
 pub(crate) struct Scene {
     pub(crate) deployment: Deployment,
@@ -226,8 +223,9 @@ impl Scene {
     }
 
     fn note(&mut self, bystander: Bystander, words: String) {
-        self.bystanders.insert(bystander);
-        self.also(words);
+        if self.bystanders.insert(bystander) {
+            self.also(words);
+        }
     }
 
     /// A new command on every lane but the touched one is answered.
@@ -304,8 +302,8 @@ impl Scene {
         self.worker()
             .answers("/metrics", "session_worker_lanes")
             .await;
-        let took = began.elapsed().as_secs_f64();
-        let words = format!("probes answered within {took:.1} s");
+        let took = began.elapsed().as_millis();
+        let words = format!("probes answered within {took} ms");
         self.note(Bystander::Probes, words);
     }
 
@@ -327,10 +325,7 @@ impl Scene {
 
     /// Something else that went on.
     pub(crate) fn also(&mut self, words: impl Into<String>) {
-        let words = words.into();
-        if !self.meanwhile.contains(&words) {
-            self.meanwhile.push(words);
-        }
+        self.meanwhile.push(words.into());
     }
 
     /// Runs a command of the binary that fixes something, and says so.

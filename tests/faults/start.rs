@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::database::parts_on;
 use crate::deployment::{Deployment, Parts};
+use crate::load::ALL;
 use crate::scene::{DEADLINES, Scene};
 use crate::services;
 use crate::table::Measured;
@@ -32,7 +33,7 @@ pub(crate) async fn no_broker() -> Measured {
     let broker = services::plain().broker();
     let deployment = Deployment::prepared(Parts::shared(), &[DEADLINES]).await;
     let mut scene = Scene::of(deployment, &[], 0).await;
-    scene.load.pause(&crate::load::ALL).await;
+    scene.load.pause(&ALL).await;
     broker.stop().await;
     scene.start().await;
     scene.readiness_says(&["waiting for"]).await;

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use dev::{Acl, Operation, Resource, WORKER};
 
-use crate::deployment::Parts;
-use crate::load::session_in;
+use crate::deployment::{Deployment, Parts};
+use crate::load::{ALL, LANE, Sent, session_in};
 use crate::permissions::{RUN, grant};
-use crate::scene::{DEADLINES, LANE, Scene};
+use crate::scene::{DEADLINES, Scene};
 use crate::services;
 use crate::table::Measured;
 
@@ -20,7 +20,7 @@ async fn permitted() -> Scene {
         kafka: protected.kafka().to_owned(),
         ..Parts::shared()
     };
-    let deployment = crate::deployment::Deployment::prepared(parts, &[DEADLINES]).await;
+    let deployment = Deployment::prepared(parts, &[DEADLINES]).await;
     grant(&protected.acls(), &deployment, WORKER, RUN).await;
     let settings = [
         format!("kafka.brokers={}", protected.listeners().sasl_plaintext),
@@ -83,13 +83,13 @@ pub(crate) async fn dead_letters_refused() -> Measured {
 pub(crate) async fn events_refused() -> Measured {
     let mut scene = permitted().await;
     let topic = scene.deployment.topic("session-event");
-    scene.load.pause(&crate::load::ALL).await;
+    scene.load.pause(&ALL).await;
     let sent: Vec<_> = scene.load.sent();
     scene.answered(Instant::now(), &sent).await;
     take(Resource::Topic(&topic), Operation::Write).await;
     // Results say what is stored, and they are of another topic.
     let mut waiting = Vec::new();
-    for lane in crate::load::ALL {
+    for lane in ALL {
         waiting.push(scene.create(lane).await);
     }
     for sent in &waiting {
@@ -119,7 +119,7 @@ pub(crate) async fn group_refused() -> Measured {
     let mut scene = permitted().await;
     let group = format!("worker-{}", scene.deployment.name);
     take(Resource::Group(&group), Operation::Read).await;
-    scene.readiness_says(&["fail"]).await;
+    scene.readiness_says(&["READ on the group"]).await;
     scene.probes_answer().await;
     give_back(Resource::Group(&group), Operation::Read).await;
     let whole = scene.all_work(Instant::now()).await;
@@ -128,7 +128,7 @@ pub(crate) async fn group_refused() -> Measured {
 }
 
 /// Nothing is read, and what is owned goes on.
-async fn not_read(scene: &mut Scene) -> crate::load::Sent {
+async fn not_read(scene: &mut Scene) -> Sent {
     scene.readiness_says(&["held", "READ on topic"]).await;
     scene.deadlines_fire().await;
     scene.probes_answer().await;
