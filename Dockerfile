@@ -14,10 +14,12 @@ ARG RUST_VERSION
 ENV RUSTUP_TOOLCHAIN=${RUST_VERSION}
 # What a compiler dates, it dates alike: the same sources make the same binary.
 ENV SOURCE_DATE_EPOCH=0
-# librdkafka is built with configure and make, aws-lc with cmake. The newest of each will do.
+# The base image's OpenSSL: its security fixes come with the base image, without a build of our own.
+ENV OPENSSL_NO_VENDOR=1
+# librdkafka and aws-lc are built with cmake. The newest of each will do.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends build-essential cmake \
+    && apt-get install --yes --no-install-recommends build-essential cmake libssl-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 

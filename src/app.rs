@@ -2,6 +2,7 @@
 //! group left, the producer flushed, jobs, listener. It decides nothing about sessions.
 
 mod health;
+mod start;
 mod upkeep;
 
 use std::sync::Arc;
@@ -12,45 +13,70 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock as _;
-use crate::http::{self, Listener};
+use crate::http::{self, Listeners};
 use crate::jobs::Jobs;
-use crate::kafka::{self, Consumer, Producer};
+use crate::kafka::{Consumer, Producer};
 use crate::lane::{Bounds, Homes, Lanes, Shared, StatusBoard};
 use crate::settings::Settings;
 use crate::store::mongo::{MongoStore, MongoViews};
 use crate::telemetry::Metrics;
-use crate::wire::{Codec, LookupError, OutputIds, Registry, subjects};
+use crate::wire::Codec;
 
 use health::Vitals;
 
 /// What is kept of the shutdown's time for everything behind the lanes.
 const RESERVE: Duration = Duration::from_secs(4);
 
-/// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+/// Runs the worker until SIGTERM or SIGINT, then drains; a second signal ends the process at once,
+/// whatever it is doing.
 ///
 /// # Errors
 /// The worker cannot start or cannot go on; the error ends with what to do.
 pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
     let mut signals = Signals::listen()?;
+    let drain = CancellationToken::new();
+    let mut life = std::pin::pin!(live(settings, metrics, drain.clone()));
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
+            drain.cancel();
+        }
+        ended = &mut life => return ended,
+    }
+    tokio::select! {
+        biased;
+        signal = signals.next() => {
+            tracing::warn!(signal, "second signal: ending at once");
+            Ok(())
+        }
+        ended = &mut life => ended,
+    }
+}
+
+/// The worker's life, from its listener to its end. It ends in order once `drain` is cancelled.
+async fn live(
+    settings: Settings,
+    metrics: Metrics,
+    drain: CancellationToken,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
     let vitals = Arc::new(Vitals::default());
-    let listener = Listener::bind(settings.http.listen).await?;
-    tracing::info!(address = %listener.address(), "listening");
+    let listeners = Listeners::bind(&settings.http).await?;
     let readers = readers(&settings).await?;
     if settings.http.auth.has_guessable_secret() {
         tracing::warn!(
             "http.auth.jwtSecret is shorter than 32 bytes and can be guessed; set a longer one"
         );
     }
-    let mode = settings.http.auth.mode;
-    let sources = http::Sources::new(vitals.clone(), metrics.clone(), readers, mode);
-    let serving = tokio::spawn(listener.serve(http::router(sources), stop.clone()));
+    let sources = http::Sources::new(vitals.clone(), metrics.clone(), readers, &settings.http);
+    let serving = tokio::spawn(listeners.serve(sources, stop.clone()));
     let folding = tokio::spawn(metrics.keep_up());
 
     let started = tokio::select! {
         biased;
-        signal = signals.next() => {
-            tracing::info!(signal, "stopped before the start was done");
+        () = drain.cancelled() => {
+            tracing::info!("stopped before the start was done");
             stop.cancel();
             return Ok(());
         }
@@ -59,23 +85,15 @@ pub async fn run(settings: Settings, metrics: Metrics) -> anyhow::Result<()> {
     let worker = started?;
     let outcome = tokio::select! {
         biased;
-        signal = signals.next() => {
-            tracing::info!(signal, "draining");
-            Ok(())
-        }
+        () = drain.cancelled() => Ok(()),
         reason = worker.consumer.failed() => Err(anyhow::anyhow!("{reason}; start it again")),
         () = worker.fatal.cancelled() => {
             Err(anyhow::anyhow!("a lane died of a bug; its log line says where; start it again"))
         }
     };
     vitals.drain();
-    tokio::select! {
-        biased;
-        signal = signals.next() => {
-            tracing::warn!(signal, "second signal: ending at once");
-        }
-        () = worker.stop(settings.shutdown.timeout) => {}
-    }
+    worker.stop(settings.shutdown.timeout).await;
+    tracing::info!("drained; answers under way may finish");
     stop.cancel();
     // Answers under way may finish; the listener bounds them itself.
     if let Err(error) = serving.await {
@@ -153,9 +171,11 @@ struct Worker {
 
 impl Worker {
     async fn start(settings: &Settings, vitals: &Arc<Vitals>) -> anyhow::Result<Self> {
-        let store = connect_store(settings).await?;
-        let registry = Arc::new(connect_registry(settings)?);
-        let ids = output_ids(settings, &registry).await?;
+        let registry = Arc::new(start::registry(settings)?);
+        let store = start::wait_for("MongoDB", vitals, async || start::store(settings).await);
+        let store = store.await?;
+        let ids = async || start::output_ids(settings, &registry).await;
+        let ids = start::wait_for("the schema registry", vitals, ids).await?;
         let codec = Codec::new(settings.topics.clone(), ids, registry);
         Self::assemble(settings, vitals, store, codec).await
     }
@@ -168,14 +188,8 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let kafka = settings.kafka.client();
         let topics = settings.topics.clone();
-        let partitions = kafka::topics::partition_count(&kafka, &topics.session_command).await?;
-        let outputs = [
-            Arc::clone(&topics.session_event),
-            Arc::clone(&topics.session_command_result),
-            Arc::clone(&topics.session_dead_letter),
-            Arc::clone(&topics.session_command),
-        ];
-        let producer = Arc::new(Producer::start(&kafka, &outputs).await?);
+        let producer = async || start::producer(settings).await;
+        let (partitions, producer) = start::wait_for("Kafka", vitals, producer).await?;
         let shared = Arc::new(Shared {
             store: Arc::new(store.clone()),
             clock: store.clock(),
@@ -187,19 +201,29 @@ impl Worker {
             bounds: bounds(settings),
             board: StatusBoard::default(),
             sweeps: tokio::sync::watch::Sender::new(0),
+            revisions: tokio::sync::watch::Sender::default(),
+            suspects: Arc::new(tokio::sync::Semaphore::new(1)),
         });
         let fatal = CancellationToken::new();
         let shared_producer = Arc::clone(&producer);
         let publishers = Box::new(move || shared_producer.publisher());
         let lanes = Arc::new(Lanes::new(shared.clone(), publishers, fatal.clone()));
         let inputs = [&*topics.match_found, &*topics.session_command];
-        let consumer = Arc::new(Consumer::start(&kafka, &inputs, lanes).await?);
+        let consumer = async || {
+            let started = Consumer::start(&kafka, &inputs, Arc::clone(&lanes) as _).await;
+            started.map_err(start::kafka_absence)
+        };
+        let consumer = Arc::new(start::wait_for("Kafka", vitals, consumer).await?);
         vitals.watch(
             shared.board.clone(),
             Arc::clone(&consumer),
             Arc::clone(&producer),
         );
-        let upkeep = tokio::spawn(upkeep::keep_time(store.clock(), vitals.clone()));
+        let upkeep = tokio::spawn(upkeep::keep_up(
+            store.clock(),
+            shared.clone(),
+            vitals.clone(),
+        ));
         let jobs = upkeep::jobs(&store, &shared, &kafka);
         let jobs = Jobs::start(jobs, store.clock())
             .await
@@ -241,40 +265,6 @@ async fn readers(settings: &Settings) -> anyhow::Result<http::Readers> {
     Ok(readers)
 }
 
-/// The database, its indexes made.
-async fn connect_store(settings: &Settings) -> anyhow::Result<MongoStore> {
-    let options = settings.mongo.options();
-    let uri = settings.mongo.uri.expose();
-    let store = MongoStore::connect_with(uri, &settings.mongo.database, &options).await?;
-    store.ensure_indexes().await?;
-    Ok(store)
-}
-
-/// A client of the registry.
-fn connect_registry(settings: &Settings) -> anyhow::Result<Registry> {
-    let urls = settings.registry.exposed_urls();
-    Registry::new(&urls).context("registry.urls is not usable")
-}
-
-/// The ids to write with: looked up, or registered where `registry.autoRegister` says so.
-async fn output_ids(settings: &Settings, registry: &Registry) -> anyhow::Result<OutputIds> {
-    let subjects = subjects(&settings.topics);
-    if settings.registry.auto_register {
-        registry.register_all(&subjects).await.context(
-            "the schemas cannot be registered; `session-worker schemas check` says what differs",
-        )?;
-    }
-    registry.output_ids(&subjects).await.map_err(|error| match error {
-        LookupError::NotFound => anyhow::anyhow!(
-            "the worker's schemas are not registered; run `session-worker schemas register`, or set \
-             registry.autoRegister"
-        ),
-        LookupError::Unavailable { .. } => {
-            anyhow::Error::new(error).context("look up the schemas; check registry.urls")
-        }
-    })
-}
-
 fn bounds(settings: &Settings) -> Bounds {
     let lane = &settings.lane;
     Bounds {
@@ -284,5 +274,6 @@ fn bounds(settings: &Settings) -> Bounds {
         timers: lane.timers_per_batch,
         unacknowledged: lane.unacknowledged_batches,
         cached_sessions: lane.cache_sessions,
+        cache_bytes: lane.cache_bytes,
     }
 }

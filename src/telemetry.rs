@@ -52,6 +52,9 @@ impl Destination {
     }
 }
 
+/// What `run` logs where `RUST_LOG` does not say: the scheduler's own lines say nothing that the jobs' do not.
+pub const RUN_FILTER: &str = "info,tokio_cron_scheduler=warn";
+
 /// Starts logging. `RUST_LOG` chooses the lines; `default_filter` where it is unset or malformed.
 ///
 /// Only the first call of a process has an effect.

@@ -378,3 +378,13 @@ fn the_image_and_compose_start_the_binary_where_it_is() {
     let target = binary.split_whitespace().last().expect("a target");
     assert_eq!(said("ENTRYPOINT"), [format!("[\"{target}\"]")]);
 }
+
+#[test]
+fn librdkafkas_assertions_are_built_in() {
+    // Its cmake build leaves them out unless `.cargo/librdkafka.cmake` is obeyed, in the image as here.
+    const ASSERTION: &[u8] = b"seg && *\"invalid absolute offset\"";
+    let binary = fs::read(env!("CARGO_BIN_EXE_session-worker")).expect("the binary is readable");
+    let mut windows = binary.windows(ASSERTION.len());
+    assert!(windows.any(|bytes| bytes == ASSERTION));
+    assert!(copied().contains(&".cargo".to_owned()));
+}

@@ -42,7 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // Each edge takes its own struct and alone knows what it accepts; settings ask it.
     (
         "settings",
-        &["domain", "kafka", "record", "store", "telemetry"],
+        &["domain", "kafka", "record", "store", "telemetry", "wire"],
     ),
     (
         "app",

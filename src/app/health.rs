@@ -1,10 +1,11 @@
-//! The process's vital signs: what `/livez` and `/readyz` answer, put together from the lanes' board,
+//! The process's health: what `/livez` and `/readyz` answer, put together from the lanes' board,
 //! the Kafka clients and the clock. It only reads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::http::{Check, Health, Heartbeats};
@@ -25,6 +26,8 @@ struct Parts {
 #[derive(Default)]
 pub(super) struct Vitals {
     parts: Mutex<Option<Parts>>,
+    /// What the start waits for.
+    starting: Mutex<Option<String>>,
     draining: AtomicBool,
     told: Mutex<Option<Instant>>,
     /// Loops that have no other board.
@@ -44,7 +47,12 @@ impl Vitals {
             consumer,
             producer,
         };
-        *self.parts.lock().unwrap_or_else(PoisonError::into_inner) = Some(parts);
+        *self.parts.lock() = Some(parts);
+    }
+
+    /// The start waits, and for what; `None`: it goes on.
+    pub(super) fn starting(&self, waits: Option<String>) {
+        *self.starting.lock() = waits;
     }
 
     /// The worker drains: no more work is to be sent its way.
@@ -54,21 +62,20 @@ impl Vitals {
 
     /// The database has told the time.
     pub(super) fn clock_told(&self) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.told.lock() = Some(Instant::now());
     }
 
     /// Sets the gauge of lanes by state.
     pub(super) fn count_lanes(&self) {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock();
         let Some(parts) = parts.as_ref() else { return };
         let lanes = parts.board.lanes();
-        for phase in [Phase::Starting, Phase::Running, Phase::Held, Phase::Adrift] {
-            let count = lanes
+        for state in Phase::NAMES {
+            let in_state = lanes
                 .iter()
-                .filter(|(_, status)| status.phase == phase)
-                .count();
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            metrics::gauge!(names::LANES, "state" => phase.as_str()).set(f64::from(count));
+                .filter(|(_, status)| status.phase.as_str() == state);
+            let count = u32::try_from(in_state.count()).unwrap_or(u32::MAX);
+            metrics::gauge!(names::LANES, "state" => state).set(f64::from(count));
         }
     }
 }
@@ -76,7 +83,7 @@ impl Vitals {
 impl Health for Vitals {
     fn live(&self) -> Vec<Check> {
         let mut checks = self.loops.checks();
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock();
         let Some(parts) = parts.as_ref() else {
             return checks;
         };
@@ -97,9 +104,11 @@ impl Health for Vitals {
     }
 
     fn ready(&self) -> Vec<Check> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = self.parts.lock();
         let Some(parts) = parts.as_ref() else {
-            return vec![Check::fail("started", "the worker is still starting")];
+            let waits = self.starting.lock().clone();
+            let why = waits.unwrap_or_else(|| "the worker is still starting".to_owned());
+            return vec![Check::fail("started", why)];
         };
         let mut checks = vec![Check::pass("started")];
         let consumer = parts.consumer.health();
@@ -126,7 +135,7 @@ impl Health for Vitals {
             parts.producer.is_healthy(),
             "the producer is being rebuilt or has no broker",
         );
-        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = *self.told.lock();
         let fresh = told.is_some_and(|told| told.elapsed() <= CLOCK_WITHIN);
         check(
             "clock",
@@ -134,11 +143,11 @@ impl Health for Vitals {
             "the database has not told the time for a while",
         );
         for (lane, status) in parts.board.lanes() {
-            checks.push(match status.phase {
-                Phase::Running => Check::pass(format!("lane {lane}")),
-                phase @ (Phase::Starting | Phase::Held | Phase::Adrift) => {
-                    Check::fail(format!("lane {lane}"), phase.as_str())
-                }
+            let name = format!("lane {lane}");
+            checks.push(if status.phase.works() {
+                Check::pass(name)
+            } else {
+                Check::fail(name, status.phase.explain(&lane))
             });
         }
         checks

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::jobs::Periodic;
 use crate::kafka;
 use crate::lane::Shared;
-use crate::store::mongo::{MongoClock, MongoStore};
+use crate::store::mongo::{Forgot, MongoClock, MongoStore};
 use crate::telemetry::names;
 
 use super::health::Vitals;
@@ -22,20 +22,37 @@ const SWEEP: &str = "30 * * * * *";
 const GROWTH: &str = "15 * * * * *";
 const RETENTION: &str = "0 7 * * * *";
 
-/// Asks the database for the time for ever, on a monotonic interval: the scheduler of jobs stands
-/// still while the wall clock is behind.
-pub(super) async fn keep_time(clock: Arc<MongoClock>, vitals: Arc<Vitals>) {
+/// Asks the database forever for the time and for the lanes' revisions, on a monotonic interval: the
+/// scheduler of jobs stands still while the wall clock is behind.
+pub(super) async fn keep_up(
+    clock: Arc<MongoClock>,
+    shared: Arc<Shared<MongoStore, MongoClock>>,
+    vitals: Arc<Vitals>,
+) {
     let mut ticks = tokio::time::interval(ASK_TIME);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = false;
+    let mut apart = false;
     loop {
         ticks.tick().await;
         vitals.loops.beat("clock");
         vitals.count_lanes();
+        if let Err(error) = shared.refresh_revisions().await {
+            // The lanes meet the same database and say more.
+            tracing::debug!(error = %error, "the lanes' revisions cannot be looked up");
+        }
         match clock.refresh().await {
             Ok(jump) => {
                 vitals.clock_told();
                 silent = false;
+                let warning = clock.host_offset_warning();
+                if let (false, Some(warning)) = (apart, &warning) {
+                    tracing::warn!(
+                        warning,
+                        "the clocks disagree; decisions go by the database's, tokens by this host's"
+                    );
+                }
+                apart = warning.is_some();
                 let offset = Duration::from_millis(clock.host_offset_ms().unsigned_abs());
                 let sign = if clock.host_offset_ms() < 0 {
                     -1.0
@@ -77,8 +94,15 @@ pub(super) fn jobs<C: Clock>(
         Periodic::new("retention", RETENTION, move || {
             let (store, now) = (store.clone(), shared.clock.now());
             async move {
-                let forgotten = store.forget(now).await?;
-                tracing::info!(forgotten, "forgot what was remembered long enough");
+                match store.forget(now).await? {
+                    Forgot::Nothing => {}
+                    Forgot::All(forgotten) => {
+                        tracing::info!(forgotten, "forgot what was remembered long enough");
+                    }
+                    Forgot::Some(forgotten) => {
+                        tracing::info!(forgotten, "forgot some; the next run goes on from there");
+                    }
+                }
                 Ok(())
             }
         })

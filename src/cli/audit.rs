@@ -74,11 +74,9 @@ async fn audit(store: &MongoStore, second_look: Duration) -> Result<Report, Erro
 
 async fn first_look(store: &MongoStore) -> Result<Report, Error> {
     let mut report = Report::default();
-    let mut after: Option<String> = None;
+    let mut after = None;
     loop {
-        let Page { items, next } = store
-            .inspect_sessions(Which::After(after.as_deref()))
-            .await?;
+        let Page { items, next } = store.inspect_sessions(Which::After(after.as_ref())).await?;
         let now = store.clock().now();
         items
             .iter()
@@ -86,10 +84,10 @@ async fn first_look(store: &MongoStore) -> Result<Report, Error> {
         let Some(next) = next else { break };
         after = Some(next);
     }
-    let mut after: Option<String> = None;
+    let mut after = None;
     loop {
         let Page { items, next } = store
-            .inspect_participants(Which::After(after.as_deref()))
+            .inspect_participants(Which::After(after.as_ref()))
             .await?;
         items
             .iter()
@@ -97,18 +95,18 @@ async fn first_look(store: &MongoStore) -> Result<Report, Error> {
         let Some(next) = next else { break };
         after = Some(next);
     }
-    let mut after: Option<String> = None;
+    let mut after = None;
     loop {
-        let Page { items, next } = store.inspect_users(Which::After(after.as_deref())).await?;
+        let Page { items, next } = store.inspect_users(Which::After(after.as_ref())).await?;
         items
             .iter()
             .for_each(|found| report.add("users", of_user(found)));
         let Some(next) = next else { break };
         after = Some(next);
     }
-    let mut after: Option<String> = None;
+    let mut after = None;
     loop {
-        let Page { items, next } = store.inspect_ledger(Which::After(after.as_deref())).await?;
+        let Page { items, next } = store.inspect_ledger(Which::After(after.as_ref())).await?;
         items
             .iter()
             .for_each(|found| report.add("ledger", of_ledger(found)));

@@ -1,5 +1,10 @@
-//! `check`: settings first, then everything they name, all at once: brokers, topics, registry,
-//! MongoDB and its clock. Changes nothing; every fault ends with what to do.
+//! `check`: settings first, then everything they name, all at once: brokers, topics, permissions, registry,
+//! MongoDB, lanes. Changes nothing. Every fault ends with what to do, and what could not be looked at is
+//! listed, too.
+
+mod brokers;
+mod lanes;
+mod permissions;
 
 use std::fmt::Write;
 
@@ -9,8 +14,8 @@ use super::Done;
 use super::failure::Failure;
 use super::flags::{SettingsFlags, TopicsFlag};
 use super::output::Output;
-use super::{schemas, topics};
-use crate::kafka::topics::{Growth, Topics};
+use super::schemas;
+use crate::http::Authenticator;
 use crate::settings::{Effective, Settings};
 use crate::store;
 use crate::store::mongo::Severity;
@@ -21,8 +26,10 @@ enum Verdict {
     Ok,
     /// The worker runs all the same.
     Warning,
-    /// The worker does not run.
+    /// The worker does not run, or something of it stands still.
     Fault,
+    /// It could not be looked at.
+    Unseen,
 }
 
 impl Verdict {
@@ -31,6 +38,7 @@ impl Verdict {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Fault => "fault",
+            Self::Unseen => "unseen",
         }
     }
 }
@@ -44,28 +52,29 @@ struct Finding {
 }
 
 impl Finding {
-    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+    fn new(about: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
         Self {
             about,
-            verdict: Verdict::Ok,
+            verdict,
             text: text.into(),
         }
+    }
+
+    fn ok(about: &'static str, text: impl Into<String>) -> Self {
+        Self::new(about, Verdict::Ok, text)
     }
 
     fn warning(about: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            about,
-            verdict: Verdict::Warning,
-            text: text.into(),
-        }
+        Self::new(about, Verdict::Warning, text)
     }
 
     fn fault(about: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            about,
-            verdict: Verdict::Fault,
-            text: text.into(),
-        }
+        Self::new(about, Verdict::Fault, text)
+    }
+
+    /// `about` was not looked at, because of `why`.
+    fn unseen(about: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::new(about, Verdict::Unseen, format!("not looked at: {why}"))
     }
 }
 
@@ -78,11 +87,16 @@ pub(super) async fn run(
     let effective = flags.load()?;
     let file = file.load(&effective.settings.topics)?;
     let settings = &effective.settings;
-    let (kafka, registry, mongo) =
-        tokio::join!(kafka(settings, &file), registry(settings), mongo(settings));
+    let (kafka, registry, mongo, lanes, keys) = tokio::join!(
+        brokers::look(settings, &file),
+        registry(settings),
+        mongo(settings),
+        lanes::look(settings),
+        keys(settings)
+    );
     let own = [Some(of_settings(&effective)), of_secret(settings)];
     let own = own.into_iter().flatten().collect();
-    let findings = [own, kafka, registry, mongo].concat();
+    let findings = [own, kafka, registry, mongo, lanes, keys].concat();
     output.print(|| words(&findings), || shown(&findings))?;
     let faulty = findings
         .iter()
@@ -110,38 +124,15 @@ fn of_secret(settings: &Settings) -> Option<Finding> {
     })
 }
 
-async fn kafka(settings: &Settings, file: &Topics) -> Vec<Finding> {
-    let client = settings.kafka.client();
-    let plan = match topics::observe(&client, file, Growth::Refused).await {
-        Ok(plan) => plan,
-        Err(failure) => return vec![Finding::fault("brokers", failure.text())],
-    };
-    let mut findings = vec![Finding::ok("brokers", client.brokers.clone())];
-    let changes = plan.changes.iter().map(|change| {
-        Finding::fault(
-            "topics",
-            format!("not done: {change}; run `session-worker topics apply`"),
-        )
-    });
-    // What differs without harm to the worker stays the operator's choice.
-    let drifts = plan
-        .drifts
-        .iter()
-        .map(|drift| Finding::warning("topics", drift.to_string()));
-    findings.extend(changes.chain(drifts));
-    if plan.is_empty() {
-        findings.push(Finding::ok(
-            "topics",
-            format!("all {} as they should be", file.iter().count()),
-        ));
-    }
-    findings
-}
-
 async fn registry(settings: &Settings) -> Vec<Finding> {
     let checks = match schemas::check(settings).await {
         Ok(checks) => checks,
-        Err(failure) => return vec![Finding::fault("registry", failure.text())],
+        Err(failure) => {
+            return vec![
+                Finding::fault("registry", failure.text()),
+                Finding::unseen("schemas", "the registry cannot be asked"),
+            ];
+        }
     };
     let findings = checks.iter().map(|check| match schemas::remedy(check) {
         None => Finding::ok(
@@ -156,7 +147,11 @@ async fn registry(settings: &Settings) -> Vec<Finding> {
         Some(text) => Finding::fault("schemas", text),
     });
     let reached = Finding::ok("registry", "answers");
-    std::iter::once(reached).chain(findings).collect()
+    // Another URL answers for these, as long as it is there.
+    let faulty = schemas::faulty_urls(settings).await.into_iter();
+    let faulty = faulty.map(|fault| Finding::warning("registry", fault));
+    let reached = std::iter::once(reached).chain(faulty);
+    reached.chain(findings).collect()
 }
 
 async fn mongo(settings: &Settings) -> Vec<Finding> {
@@ -180,13 +175,42 @@ async fn mongo(settings: &Settings) -> Vec<Finding> {
         } else {
             format!("; {advice}")
         };
-        Finding {
-            about: "mongodb",
-            verdict,
-            text: format!("{subject}: {detail}{advice}"),
-        }
+        Finding::new("mongodb", verdict, format!("{subject}: {detail}{advice}"))
     });
-    findings.collect()
+    let mut findings: Vec<Finding> = findings.collect();
+    if let [finding] = findings.as_slice()
+        && finding.verdict == Verdict::Fault
+    {
+        // That it cannot be used is the only finding then.
+        let why = "version, clock, privileges and indexes: it cannot be used";
+        findings.push(Finding::unseen("mongodb", why));
+    }
+    findings
+}
+
+/// The keys that tokens are checked with, where they are published.
+async fn keys(settings: &Settings) -> Vec<Finding> {
+    let fault = |text: String| Some(Finding::fault("keys", text));
+    let found = match Authenticator::new(&settings.http.auth) {
+        Err(error) => fault(error.to_string()),
+        Ok(callers) => match callers.published_keys().await {
+            None => None,
+            Some(Ok(0)) => fault(
+                "http.auth.jwksUrl publishes no key that can check a signature, so every token is \
+                 refused; publish an RSA (2048 bits or more), P-256, P-384 or Ed25519 key"
+                    .to_owned(),
+            ),
+            Some(Ok(count)) => Some(Finding::ok(
+                "keys",
+                format!("http.auth.jwksUrl publishes {count}"),
+            )),
+            Some(Err(reason)) => fault(format!(
+                "http.auth.jwksUrl cannot be fetched, so every token is answered 503: {reason}; \
+                 correct it, or make it reachable from here"
+            )),
+        },
+    };
+    found.into_iter().collect()
 }
 
 fn words(findings: &[Finding]) -> String {
@@ -198,7 +222,7 @@ fn words(findings: &[Finding]) -> String {
     } in findings
     {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:8} {about:9} {found}", verdict.as_str());
+        let _ = writeln!(text, "{:8} {about:11} {found}", verdict.as_str());
     }
     text
 }

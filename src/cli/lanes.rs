@@ -1,10 +1,15 @@
-//! `lanes show` and `lanes seek`: where each input partition stands, and moving one that stopped.
+//! `lanes show`, `lanes seek` and `lanes resume`: where each input partition stands, and the commands
+//! that get one going again that stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod show;
+mod standing;
+
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::Subcommand;
-use serde_json::json;
+
+pub(super) use standing::{Standing, standing};
 
 use super::Done;
 use super::failure::Failure;
@@ -14,19 +19,38 @@ use super::topics;
 use crate::kafka;
 use crate::record::TopicPartition;
 use crate::settings::{Effective, Settings};
+use crate::store::mongo::MongoStore;
 use crate::store::mongo::inspect::LaneFound;
 use crate::store::{Commit, Error, LanePosition, LaneStore, Note, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LanesCommand {
-    /// Show every lane's position, lag and outbox
+    /// Show every lane's position, lag and state, and how to get a stopped one going again
+    ///
+    /// LANE    the input partition, as topic/partition
+    /// EPOCH   how often the lane has got a new owner
+    /// BATCH   the number of its last batch; every batch is one transaction
+    /// ACKED   the last batch whose records the brokers have all acknowledged
+    /// OUTBOX  batches in MongoDB that are published and not acknowledged, or not swept yet
+    /// NEXT    the offset to read next; –: nothing was read yet, the lane begins at FIRST
+    /// FIRST   the first offset that the partition still has
+    /// END     the offset after its last committed record
+    /// LAG     records that wait at NEXT and behind it; 0 where only markers of transactions do
+    /// STATE   why nothing is read, and since when; `deaths`: owners that died in a row while they
+    ///         read; –: nothing is known to be wrong (whether a worker runs is not known here)
+    ///
+    /// Below the table stands for each lane in trouble the command that fixes it.
+    ///
+    /// JSON: a list of {lane, epoch, batch, acked, next, outbox, first, end, lag, state, stoppedAt,
+    /// since, deaths, remedy}. Fields are only ever added.
+    #[command(verbatim_doc_comment)]
     Show {
         #[command(flatten)]
         output: Output,
         #[command(flatten)]
         settings: SettingsFlags,
     },
-    /// Move a lane's position; the worker that runs it takes it up with its next batch
+    /// Move a lane's position; the worker that runs it takes it up within seconds
     Seek {
         /// Which lane, as topic/partition
         lane: LaneName,
@@ -35,6 +59,17 @@ pub(super) enum LanesCommand {
         /// Do it: records in between are skipped, or judged again
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
+    /// Read a lane again whose intake is stopped, from where it stands; the worker that runs it takes
+    /// it up within seconds
+    ///
+    /// Forgets why the intake was stopped and how many owners died. A lane whose position is not in
+    /// its partition stops again: move it with `lanes seek`.
+    Resume {
+        /// Which lane, as topic/partition
+        lane: LaneName,
         #[command(flatten)]
         settings: SettingsFlags,
     },
@@ -86,7 +121,7 @@ pub(super) async fn run(command: LanesCommand, before: SettingsFlags) -> Result<
     match command {
         LanesCommand::Show { output, settings } => {
             let Effective { settings, .. } = before.and(settings).load()?;
-            show(&settings, output).await
+            show::show(&settings, output).await
         }
         LanesCommand::Seek {
             lane,
@@ -97,120 +132,11 @@ pub(super) async fn run(command: LanesCommand, before: SettingsFlags) -> Result<
             let Effective { settings, .. } = before.and(settings).load()?;
             seek(&settings, &lane.0, position, yes).await
         }
+        LanesCommand::Resume { lane, settings } => {
+            let Effective { settings, .. } = before.and(settings).load()?;
+            resume(&settings, &lane.0).await
+        }
     }
-}
-
-/// One line of the table.
-struct Line {
-    lane: String,
-    position: Option<LanePosition>,
-    outbox: BTreeSet<i64>,
-    bounds: Option<(i64, i64)>,
-}
-
-impl Line {
-    fn lag(&self) -> Option<i64> {
-        let (low, high) = self.bounds?;
-        let next = self
-            .position
-            .and_then(|position| position.next)
-            .unwrap_or(low);
-        Some((high - next.max(low)).max(0))
-    }
-}
-
-async fn show(settings: &Settings, output: Output) -> Result<Done, Failure> {
-    let store = super::connect(settings).await?;
-    let lanes = store.inspect_lanes().await.map_err(super::store_failure)?;
-    let client = settings.kafka.client();
-    let inputs = inputs(settings);
-    let (bounds, unknown) = match kafka::bounds(&client, &inputs).await {
-        Ok(bounds) => (bounds, None),
-        Err(error) => (BTreeMap::new(), Some(topics::failure(error))),
-    };
-    let lines = lines(lanes, &bounds);
-    output.print(|| table(&lines), || shown(&lines))?;
-    match unknown {
-        // The positions are shown all the same; what is missing is said beside them.
-        Some(failure) => Err(failure),
-        None => Ok(Done::Ok),
-    }
-}
-
-fn inputs(settings: &Settings) -> [&str; 2] {
-    [
-        &settings.topics.match_found,
-        &settings.topics.session_command,
-    ]
-}
-
-/// Every lane that is stored or could be: a partition that nobody has read yet has lag, too.
-fn lines(lanes: Vec<LaneFound>, bounds: &BTreeMap<TopicPartition, (i64, i64)>) -> Vec<Line> {
-    let mut lines: BTreeMap<(String, i32), Line> = BTreeMap::new();
-    for (lane, bounds) in bounds {
-        let line = Line {
-            lane: lane.to_string(),
-            position: None,
-            outbox: BTreeSet::new(),
-            bounds: Some(*bounds),
-        };
-        lines.insert((lane.topic.to_string(), lane.partition), line);
-    }
-    for found in lanes {
-        let key = found.id.parse::<LaneName>().map_or_else(
-            |_| (found.id.clone(), 0),
-            |LaneName(lane)| (lane.topic.to_string(), lane.partition),
-        );
-        let line = lines.entry(key).or_insert_with(|| Line {
-            lane: found.id.clone(),
-            position: None,
-            outbox: BTreeSet::new(),
-            bounds: None,
-        });
-        line.position = found.position.and_then(Result::ok);
-        line.outbox = found.outbox;
-    }
-    lines.into_values().collect()
-}
-
-fn table(lines: &[Line]) -> String {
-    let dash = |value: Option<i64>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
-    let rows = lines.iter().map(|line| {
-        let position = line.position;
-        vec![
-            line.lane.clone(),
-            dash(position.map(|p| p.epoch)),
-            dash(position.map(|p| p.batch)),
-            dash(position.map(|p| p.acked)),
-            line.outbox.len().to_string(),
-            dash(position.and_then(|p| p.next)),
-            dash(line.bounds.map(|(low, _)| low)),
-            dash(line.bounds.map(|(_, high)| high)),
-            dash(line.lag()),
-        ]
-    });
-    let heads = [
-        "LANE", "EPOCH", "BATCH", "ACKED", "OUTBOX", "NEXT", "FIRST", "END", "LAG",
-    ];
-    output::table(&heads, &rows.collect::<Vec<_>>())
-}
-
-fn shown(lines: &[Line]) -> serde_json::Value {
-    let shown = lines.iter().map(|line| {
-        let position = line.position;
-        json!({
-            "lane": line.lane,
-            "epoch": position.map(|p| p.epoch),
-            "batch": position.map(|p| p.batch),
-            "acked": position.map(|p| p.acked),
-            "next": position.and_then(|p| p.next),
-            "outbox": line.outbox.len(),
-            "first": line.bounds.map(|(low, _)| low),
-            "end": line.bounds.map(|(_, high)| high),
-            "lag": line.lag(),
-        })
-    });
-    shown.collect()
 }
 
 async fn seek(
@@ -219,13 +145,7 @@ async fn seek(
     position: Position,
     yes: bool,
 ) -> Result<Done, Failure> {
-    let inputs = inputs(settings);
-    if !inputs.contains(&&*lane.topic) {
-        return Err(Failure::Usage(format!(
-            "{lane} is no lane; the worker reads {} and {}",
-            inputs[0], inputs[1]
-        )));
-    }
+    is_input(settings, lane)?;
     let bounds = kafka::bounds(&settings.kafka.client(), &[&lane.topic])
         .await
         .map_err(topics::failure)?;
@@ -251,8 +171,7 @@ async fn seek(
         )));
     }
     let store = super::connect(settings).await?;
-    let home = (*lane.topic == *settings.topics.session_command).then_some(lane.partition);
-    let before = move_to(&store, lane, home, next)
+    let before = move_to(&store, lane, home(settings, lane), next)
         .await
         .map_err(super::store_failure)?;
     let from = before
@@ -282,6 +201,77 @@ async fn move_to<S: Store>(
     Ok(position)
 }
 
+/// The partition of `session-command` that the lane is the home of.
+fn home(settings: &Settings, lane: &TopicPartition) -> Option<i32> {
+    (*lane.topic == *settings.topics.session_command).then_some(lane.partition)
+}
+
+fn is_input(settings: &Settings, lane: &TopicPartition) -> Result<(), Failure> {
+    let inputs = inputs(settings);
+    if inputs.contains(&&*lane.topic) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{lane} is no lane; the worker reads {} and {}",
+        inputs[0], inputs[1]
+    )))
+}
+
+fn inputs(settings: &Settings) -> [&str; 2] {
+    [
+        &settings.topics.match_found,
+        &settings.topics.session_command,
+    ]
+}
+
+/// Where the input partitions begin and end.
+pub(super) async fn bounds(
+    settings: &Settings,
+) -> Result<BTreeMap<TopicPartition, (i64, i64)>, Failure> {
+    kafka::bounds(&settings.kafka.client(), &inputs(settings))
+        .await
+        .map_err(topics::failure)
+}
+
+async fn resume(settings: &Settings, lane: &TopicPartition) -> Result<Done, Failure> {
+    is_input(settings, lane)?;
+    let store = super::connect(settings).await?;
+    let Some(found) = stored(&store, lane).await? else {
+        return Err(Failure::Usage(format!(
+            "nothing is stored of {lane}: no worker has read it yet; look with `session-worker lanes show`"
+        )));
+    };
+    revise(&store, lane, home(settings, lane))
+        .await
+        .map_err(super::store_failure)?;
+    let deaths = found.position.and_then(Result::ok);
+    let deaths = deaths.map_or(0, |position| position.deaths);
+    let before = match (found.stop, deaths) {
+        (Some(stop), _) => format!("it was stopped: {}", stop.reason.as_str()),
+        (None, 0) => "it was not stopped".to_owned(),
+        (None, deaths) => format!("{deaths} of its owners had died"),
+    };
+    output::print(format!("{lane} is read again ({before})\n").as_bytes())?;
+    Ok(Done::Ok)
+}
+
+async fn stored(store: &MongoStore, lane: &TopicPartition) -> Result<Option<LaneFound>, Failure> {
+    let lanes = store.inspect_lanes().await.map_err(super::store_failure)?;
+    let name = lane.to_string();
+    Ok(lanes.into_iter().find(|found| found.id == name))
+}
+
+/// Takes the lane and revises it: the present owner is fenced by that and starts again from what is
+/// stored, without the memory of a stopped intake or of deaths.
+async fn revise<S: Store>(
+    store: &S,
+    lane: &TopicPartition,
+    home: Option<i32>,
+) -> Result<(), Error> {
+    let (owned, _) = store.fence(lane, home).await?;
+    owned.note(Note::Revised).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,28 +295,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn lag_counts_from_the_position_or_the_first_record() {
-        let line = |next: Option<i64>, bounds| Line {
-            lane: "a/0".to_owned(),
-            position: Some(LanePosition {
-                next,
-                ..LanePosition::unread()
-            }),
-            outbox: BTreeSet::new(),
-            bounds,
-        };
-        for (next, bounds, lag) in [
-            (Some(7), Some((5, 10)), Some(3)),
-            (None, Some((5, 10)), Some(5)),
-            (Some(2), Some((5, 10)), Some(5)),
-            (Some(12), Some((5, 10)), Some(0)),
-            (Some(7), None, None),
-        ] {
-            assert_eq!(line(next, bounds).lag(), lag);
-        }
-    }
-
     #[tokio::test]
     async fn a_seek_fences_the_owner_and_moves_the_position() {
         let store = MemoryStore::default();
@@ -346,5 +314,28 @@ mod tests {
         let (_, position) = store.fence(&lane, None).await.expect("the store is up");
         assert_eq!(position.next, Some(17));
         assert_eq!(position.last, None);
+    }
+
+    #[tokio::test]
+    async fn resuming_fences_the_owner_and_forgets_deaths_and_stops_but_not_the_position() {
+        let store = MemoryStore::default();
+        let lane = TopicPartition::new("match-found", 3);
+        let (mut owner, before) = store.fence(&lane, None).await.expect("the store is up");
+        let commit = Commit {
+            next: Some(17),
+            ..Commit::at(&before)
+        };
+        owner.commit(&commit).await.expect("it is the owner");
+        for _ in 0..5 {
+            let (owner, _) = store.fence(&lane, None).await.expect("the store is up");
+            owner.note(Note::Reading).await.expect("it is the owner");
+        }
+        let (owner, position) = store.fence(&lane, None).await.expect("the store is up");
+        assert_eq!(position.deaths, 5);
+        revise(&store, &lane, None).await.expect("the store is up");
+        assert!(matches!(owner.note(Note::Sound).await, Err(Error::Fenced)));
+        let (_, after) = store.fence(&lane, None).await.expect("the store is up");
+        assert_eq!((after.deaths, after.next), (0, Some(17)));
+        assert_eq!(after.revision, position.revision + 1);
     }
 }

@@ -22,6 +22,7 @@ mod tests;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -126,7 +127,7 @@ enum Command {
     },
     /// Print the OpenAPI 3.1 document of the HTTP views
     Openapi,
-    /// Ask the worker at http.listen how it is; exit 1 unless it is well (an image's health check)
+    /// Ask the worker at http.opsListen, else http.listen, how it is; exit 1 unless it is well (an image's health check)
     Probe {
         #[command(flatten)]
         target: Target,
@@ -229,9 +230,17 @@ fn wait_for(command: impl AsyncFnOnce() -> Result<Done, Failure>) -> Result<Done
     telemetry::start_logging(LogFormat::Text, Destination::Stderr, "error");
     let runtime = runtime()?;
     let done = runtime.block_on(command());
-    // A client's threads may still wait for a peer that is not there.
-    runtime.shutdown_background();
+    end_threads(runtime);
     done
+}
+
+/// How long threads that still wait for a peer may hold up the end of the process.
+const THREADS_END: Duration = Duration::from_millis(500);
+
+/// Ends the runtime and waits for its threads: OpenSSL frees what it keeps of each thread at the
+/// thread's end, and what it keeps of all at the process's, and the two must not meet.
+fn end_threads(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(THREADS_END);
 }
 
 /// The runtime that commands work on.
@@ -255,16 +264,9 @@ async fn connect(settings: &Settings) -> Result<MongoStore, Failure> {
     connected.map_err(connect_failure)
 }
 
+/// These errors say themselves what to do.
 fn connect_failure(error: ConnectError) -> Failure {
-    let remedy = match &error {
-        ConnectError::Uri { .. } => "mend mongo.uri",
-        ConnectError::Unreachable { .. } => "start it or set mongo.uri, and try again",
-        // These two say themselves what to do.
-        ConnectError::Standalone | ConnectError::ForeignIndex { .. } => {
-            return Failure::Operation(error.to_string());
-        }
-    };
-    Failure::operation(error, remedy)
+    Failure::Operation(error.to_string())
 }
 
 fn store_failure(error: Error) -> Failure {

@@ -43,12 +43,15 @@ impl Target {
 
 /// Asks, and prints the answer in a line.
 pub(super) async fn run(target: Target, flags: &SettingsFlags) -> Result<Done, Failure> {
-    let listen = flags.load()?.settings.http.listen;
+    let http = flags.load()?.settings.http;
+    let (setting, listen) = match http.ops_listen {
+        Some(ops_listen) => ("http.opsListen", ops_listen),
+        None => ("http.listen", http.listen),
+    };
     if listen.port() == 0 {
-        return Err(Failure::Usage(
-            "http.listen has port 0, so nobody knows where the worker listens; give it a port"
-                .to_owned(),
-        ));
+        return Err(Failure::Usage(format!(
+            "{setting} has port 0, so nobody knows where the worker listens; give it a port"
+        )));
     }
     let address = reachable(listen);
     let asked = tokio::time::timeout(ANSWER_WITHIN, ask(address, target.path()));
@@ -59,7 +62,7 @@ pub(super) async fn run(target: Target, flags: &SettingsFlags) -> Result<Done, F
     let (status, body) = answer.map_err(|reason| {
         Failure::operation(
             format!("cannot ask {address}{}: {reason}", target.path()),
-            "start the worker, or give `probe` the http.listen that `run` has",
+            format!("start the worker, or give `probe` the {setting} that `run` has"),
         )
     })?;
     let well = status == StatusCode::OK;

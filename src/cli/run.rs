@@ -8,13 +8,13 @@ use crate::kafka::{self, SetupError};
 use crate::settings::Effective;
 use crate::store::mongo::ConnectError;
 use crate::telemetry::{self, Destination};
-use crate::wire::LookupError;
 
 /// Runs the worker until it is told to stop.
 pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Failure> {
     let effective = flags.load()?;
     let topics = file.load(&effective.settings.topics)?;
-    telemetry::start_logging(effective.settings.log.format, Destination::Stdout, "info");
+    let format = effective.settings.log.format;
+    telemetry::start_logging(format, Destination::Stdout, telemetry::RUN_FILTER);
     log(&effective);
     let metrics = telemetry::install_recorder().map_err(|error| {
         Failure::operation(
@@ -29,10 +29,15 @@ pub(super) fn run(flags: &SettingsFlags, file: &TopicsFlag) -> Result<Done, Fail
         crate::app::run(effective.settings, metrics).await
     });
     // What still blocks was given its time by the drain.
-    runtime.shutdown_background();
+    super::end_threads(runtime);
     match ended {
         Ok(()) => Ok(Done::Ok),
-        Err(error) => Err(failure(error)),
+        Err(error) => {
+            let failure = failure(error);
+            // The message on standard error is for the one who called; this line is for who reads logs.
+            tracing::error!(error = failure.text(), "the worker ends");
+            Err(failure)
+        }
     }
 }
 
@@ -57,12 +62,8 @@ fn failure(error: anyhow::Error) -> Failure {
         Ok(error) => return super::topics::failure(error),
         Err(error) => error,
     };
-    let error = match error.downcast::<ConnectError>() {
-        Ok(error) => return super::connect_failure(error),
-        Err(error) => error,
-    };
-    match error.downcast::<LookupError>() {
-        Ok(error) => Failure::operation(error, "start the registry or set registry.urls"),
+    match error.downcast::<ConnectError>() {
+        Ok(error) => super::connect_failure(error),
         Err(error) => Failure::Operation(format!("{error:#}")),
     }
 }

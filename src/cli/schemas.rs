@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::flags::SettingsFlags;
 use super::output::{self, Output};
 use crate::settings::{Effective, Settings};
-use crate::wire::registry::{Registry, RegistryError, SubjectCheck};
+use crate::wire::registry::{Confirmation, Registry, RegistryError, SubjectCheck};
 use crate::wire::subjects;
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +52,15 @@ pub(super) async fn run(command: SchemasCommand, before: SettingsFlags) -> Resul
     }
 }
 
+/// What is wrong with each URL that does not answer, and what to do.
+pub(super) async fn faulty_urls(settings: &Settings) -> Vec<String> {
+    let [subject, ..] = subjects(&settings.topics);
+    match registry(settings) {
+        Ok(registry) => registry.faulty_urls(&subject.name).await,
+        Err(failure) => vec![failure.text()],
+    }
+}
+
 /// How our schemas stand at the registry.
 pub(super) async fn check(settings: &Settings) -> Result<Vec<SubjectCheck>, Failure> {
     registry(settings)?
@@ -69,7 +78,7 @@ pub(super) fn remedy(check: &SubjectCheck) -> Option<String> {
     if let Some(first) = check.incompatibilities.first() {
         return Some(format!(
             "the registry's versions of {subject} do not fit ours ({first}); deploy a worker whose \
-             schema does, or mend the subject"
+             schema does, or fix the subject"
         ));
     }
     let what = match (check.id, &check.level) {
@@ -88,19 +97,23 @@ pub(super) fn remedy(check: &SubjectCheck) -> Option<String> {
     Some(format!("{what}; run `session-worker schemas register`"))
 }
 
-fn registry(settings: &Settings) -> Result<Registry, Failure> {
-    Registry::new(&settings.registry.exposed_urls()).map_err(failure)
+/// A client for commands.
+pub(super) fn registry(settings: &Settings) -> Result<Registry, Failure> {
+    Registry::new(&settings.registry.connection(), Confirmation::INTERACTIVE).map_err(failure)
 }
 
 /// A failure at the registry, with what to do.
-pub(super) fn failure(error: RegistryError) -> Failure {
-    let remedy = match &error {
-        RegistryError::Unavailable { .. } => {
-            "start the registry or set registry.urls, and try again"
+fn failure(error: RegistryError) -> Failure {
+    match error {
+        RegistryError::Refused { .. } => Failure::operation(
+            error,
+            "see `session-worker schemas check` for what stands there",
+        ),
+        // The text ends with what to do.
+        RegistryError::Unavailable { .. } | RegistryError::Connection(_) => {
+            Failure::Operation(error.to_string())
         }
-        RegistryError::Refused { .. } => "see `session-worker schemas check` for what stands there",
-    };
-    Failure::operation(error, remedy)
+    }
 }
 
 fn table(checks: &[SubjectCheck]) -> String {

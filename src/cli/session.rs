@@ -27,7 +27,6 @@ use crate::domain::SessionId;
 use crate::settings::{Effective, Settings};
 use crate::store::StoredSession;
 use crate::store::mongo::MongoStore;
-use crate::wire::Registry;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -93,19 +92,13 @@ async fn show(settings: &Settings, id: &str, output: Output) -> Result<Done, Fai
     let grace = settings.rules.disconnect_grace;
     let mut trail = trail::Trail::of(stored, now, grace, &settings.topics);
     let mut progress = Progress::new();
-    let registry = Registry::new(&settings.registry.exposed_urls());
-    match registry {
-        Ok(registry) => {
-            let sources = gather::Sources {
-                store: &store,
-                kafka: &settings.kafka.client(),
-                registry: Arc::new(registry),
-                progress: &mut progress,
-            };
-            gather::gather(sources, &mut trail).await;
-        }
-        Err(error) => return Err(super::schemas::failure(error)),
-    }
+    let sources = gather::Sources {
+        store: &store,
+        kafka: &settings.kafka.client(),
+        registry: Arc::new(super::schemas::registry(settings)?),
+        progress: &mut progress,
+    };
+    gather::gather(sources, &mut trail).await;
     drop(progress);
     let timeline = timeline::timeline(&trail);
     output.print(
@@ -142,7 +135,9 @@ async fn find(
 ) -> Result<StoredSession, Failure> {
     for id in forms {
         if let Some(stored) = store.session(id).await.map_err(super::store_failure)? {
-            return Ok(stored);
+            return stored.map_err(|unreadable| {
+                Failure::operation(unreadable, "put the document right, and try again")
+            });
         }
     }
     Err(Failure::operation(

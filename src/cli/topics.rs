@@ -67,10 +67,10 @@ pub(super) async fn run(
             let (client, topics) = load(&before.and(settings), &file.and(topics))?;
             let plan = observe(&client, &topics, growing.growth()).await?;
             output.print(|| words(&plan), || shown(&plan))?;
-            Ok(if plan.is_empty() {
-                Done::Ok
-            } else {
-                Done::Drift
+            Ok(match () {
+                () if !plan.unseen.is_empty() => Done::Failed,
+                () if plan.is_empty() => Done::Ok,
+                () => Done::Drift,
             })
         }
         TopicsCommand::Apply {
@@ -84,10 +84,10 @@ pub(super) async fn run(
                 .await
                 .map_err(failure)?;
             output::print(words(&plan).as_bytes())?;
-            Ok(if plan.drifts.is_empty() {
-                Done::Ok
-            } else {
-                Done::Drift
+            Ok(match () {
+                () if !plan.unseen.is_empty() => Done::Failed,
+                () if plan.drifts.is_empty() => Done::Ok,
+                () => Done::Drift,
             })
         }
     }
@@ -114,13 +114,14 @@ pub(super) async fn observe(
 pub(super) fn failure(error: SetupError) -> Failure {
     let remedy = match &error {
         SetupError::OwnedProperty { .. } | SetupError::BadProperty { .. } => {
-            "leave it out or mend it"
+            "leave it out or correct it"
         }
-        SetupError::Client { .. } => "mend kafka.properties",
-        SetupError::MissingTopic { .. } => "or mend topics.<name>",
+        SetupError::Client { .. } => "correct kafka.properties",
+        SetupError::MissingTopic { .. } => "or correct topics.<name>",
         SetupError::Change { .. } => {
             "see the brokers' log, and run it again: what is done stays done"
         }
+        SetupError::Unusable { obstacle, .. } => obstacle.cure(),
         SetupError::Unavailable { .. } => "start the brokers or set kafka.brokers, and try again",
     };
     Failure::operation(error, remedy)
@@ -132,11 +133,13 @@ fn words(plan: &Plan) -> String {
     }
     let changes = plan.changes.iter().map(|change| format!("+ {change}\n"));
     let drifts = plan.drifts.iter().map(|drift| format!("! {drift}\n"));
-    changes.chain(drifts).collect()
+    let unseen = plan.unseen.iter().map(|unseen| format!("? {unseen}\n"));
+    changes.chain(drifts).chain(unseen).collect()
 }
 
 fn shown(plan: &Plan) -> serde_json::Value {
     let changes: Vec<String> = plan.changes.iter().map(ToString::to_string).collect();
     let drifts: Vec<String> = plan.drifts.iter().map(ToString::to_string).collect();
-    json!({"changes": changes, "drifts": drifts})
+    let unseen: Vec<String> = plan.unseen.iter().map(ToString::to_string).collect();
+    json!({"changes": changes, "drifts": drifts, "unseen": unseen})
 }

@@ -49,17 +49,28 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Whether the deadlines that are due at `now` end the session: its own, or those of everyone who is
+    /// still in.
+    fn end_is_due(&self, now: Timestamp) -> bool {
+        let is_due = |deadline: Option<Timestamp>| deadline.is_some_and(|at| at <= now);
+        let own = match self.status {
+            SessionStatus::Waiting => self.waiting_deadline,
+            SessionStatus::Active => self.expires_at,
+            SessionStatus::Ended => return false,
+        };
+        let mut open = self.participants.iter().filter(|p| p.is_open());
+        is_due(own) || open.all(|participant| is_due(participant.deadline))
+    }
+}
+
 impl Step<'_> {
     /// Fires the deadlines that are due, in order of their instants; an end stops the rest.
     pub(super) fn elapse(&mut self) {
         let now = self.now;
         let session = self.session();
-        let over = session.status == SessionStatus::Active
-            && session
-                .expires_at
-                .is_some_and(|expires_at| expires_at <= now);
-        if over && !session.warnings.is_empty() {
-            // Nobody needs a warning of an end that is due (contract 1, `session.expiring`).
+        // None is published once the end is due (contract 1, `session.expiring`).
+        if !session.warnings.is_empty() && session.end_is_due(now) {
             self.change().warnings.clear();
         }
         while let Some((at, due)) = self.session().earliest().filter(|(at, _)| *at <= now) {

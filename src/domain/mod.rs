@@ -38,9 +38,9 @@ pub use event::{
 pub use ids::{ConnectionId, InviteCode, MalformedId, SessionId, TopicId, UserId};
 pub use invariants::{Violation, limit_violations, violations};
 pub use limits::UserLimits;
-pub use participant::{LeaveReason, Participant, ParticipantStatus, Role};
+pub use participant::{LeaveReason, Participant, ParticipantStatus, Role, presence_ms};
 pub use result::{Code, CommandResult, RejectedUser, ResultOrigin};
 pub use rules::{PublicHostMigration, Rules, StartOn};
-pub use session::{EndReason, Session, SessionKind, SessionStatus, Warning};
+pub use session::{EndReason, Session, SessionKind, SessionStatus, Warning, duration_seconds};
 pub use time::{Day, Timestamp};
 pub use well_formed::is_language_tag;

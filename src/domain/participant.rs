@@ -131,10 +131,16 @@ impl Participant {
     }
 
     fn present_ms(&self, at: Timestamp) -> i64 {
-        if !self.is_open() {
-            return self.present_before_ms;
-        }
-        let until = self.disconnected_at.unwrap_or(at);
-        self.present_before_ms + until.millis_since(self.stint_started_at).max(0)
+        let open_since = self.is_open().then_some(self.stint_started_at);
+        presence_ms(
+            self.present_before_ms,
+            open_since,
+            self.disconnected_at.unwrap_or(at),
+        )
     }
+}
+
+/// Milliseconds of presence: those of stints that are over, and those of the open stint until `until`.
+pub fn presence_ms(before_ms: i64, open_since: Option<Timestamp>, until: Timestamp) -> i64 {
+    before_ms.saturating_add(open_since.map_or(0, |since| until.millis_since(since).max(0)))
 }

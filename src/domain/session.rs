@@ -205,7 +205,9 @@ impl SessionSnapshot {
     }
 }
 
-fn duration_seconds(
+/// The whole seconds from a session's start to its end, up to `now` while it is active, 0 if it never
+/// started.
+pub fn duration_seconds(
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     now: Timestamp,

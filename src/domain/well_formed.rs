@@ -16,6 +16,8 @@ const MATCHED: std::ops::RangeInclusive<usize> = 2..=MOST_USERS;
 const BACKFILLED: std::ops::RangeInclusive<usize> = 1..=MOST_USERS;
 /// The longest language tag: what RFC 5646 (4.4.1) advises to have room for.
 const MAX_TAG_LENGTH: usize = 35;
+/// Unicode scalars of a topic's title at most.
+const MAX_TITLE: usize = 256;
 
 impl Request {
     /// Checks everything of `message` but its `id`, which is well-formed already.
@@ -62,7 +64,7 @@ fn from_command(command: &Command, id: &str) -> Result<Request, Rejection> {
             tier: command.tier,
             target_language_code: language(target_language_code)?,
             topic_id: topic(topic_id.as_deref())?,
-            topic_title: topic_title.clone(),
+            topic_title: title(topic_title.as_deref())?,
             max_participants: seats(*max_participants)?,
         }),
         Action::JoinSession { invite_code } => Ok(Request::Join {
@@ -136,6 +138,7 @@ fn from_match(found: &Match, id: &str) -> Result<Request, Rejection> {
     }
     let target_language_code = language(&found.target_language_code)?;
     let topic_id = topic(found.topic_id.as_deref())?;
+    let topic_title = title(found.topic_title.as_deref())?;
     let users = distinct_users(found)?;
     if !MATCHED.contains(&users.len()) {
         return Err(invalid("participants must be 2 to 6 distinct users"));
@@ -152,7 +155,7 @@ fn from_match(found: &Match, id: &str) -> Result<Request, Rejection> {
         session_id: SessionId::of_match(id),
         target_language_code,
         topic_id,
-        topic_title: found.topic_title.clone(),
+        topic_title,
         users,
         min_participants: found.min_participants,
         max_participants,
@@ -210,6 +213,16 @@ fn topic(topic_id: Option<&str>) -> Result<Option<TopicId>, Rejection> {
     topic_id
         .map(|text| checked("topicId", TopicId::parse(text)))
         .transpose()
+}
+
+/// A title, as given (contract, `topicTitle`).
+fn title(title: Option<&str>) -> Result<Option<String>, Rejection> {
+    match title {
+        Some(title) if title.chars().nth(MAX_TITLE).is_some() => Err(invalid(format!(
+            "topicTitle must have at most {MAX_TITLE} characters"
+        ))),
+        title => Ok(title.map(str::to_owned)),
+    }
 }
 
 fn connection(text: &str) -> Result<ConnectionId, Rejection> {

@@ -25,6 +25,12 @@ use token::Tokens;
 const GATEWAY_CHALLENGE: &str = "GatewaySecret";
 const WORD_CHALLENGE: &str = "UserId";
 
+/// What a gateway shows that it is the trusted one by, and what it says of the caller.
+const SECRET: &str = "x-gateway-secret";
+const SCOPES: &str = "x-scopes";
+/// Who holds it may read everybody's sessions (contract 5).
+const READ_ANY: &str = "sessions:read:any";
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -105,10 +111,17 @@ pub struct Authenticator {
 enum Mode {
     /// `?userId=` is believed.
     Word,
-    /// `X-User-Id` is believed beside the secret of this digest.
-    Gateway { secret: [u8; 32] },
+    /// A gateway is believed.
+    Gateway(Gateway),
     /// A token is believed.
     Token(Tokens),
+    /// A gateway is believed where its secret is presented, else a token.
+    GatewayOrToken(Gateway, Tokens),
+}
+
+/// A gateway, by the digest of its secret.
+struct Gateway {
+    secret: [u8; 32],
 }
 
 impl Authenticator {
@@ -124,15 +137,21 @@ impl Authenticator {
         let mode = match auth.mode {
             AuthMode::None => Mode::Word,
             AuthMode::Jwt => Mode::Token(Tokens::new(auth, pace)?),
-            AuthMode::TrustedHeader => {
-                let secret = auth.gateway_secret.as_ref();
-                let secret = secret.ok_or(AuthSetupError::Missing("http.auth.gatewaySecret"))?;
-                Mode::Gateway {
-                    secret: digest(secret.expose().as_bytes()),
-                }
+            AuthMode::TrustedHeader => Mode::Gateway(Gateway::new(auth)?),
+            AuthMode::JwtOrTrustedHeader => {
+                Mode::GatewayOrToken(Gateway::new(auth)?, Tokens::new(auth, pace)?)
             }
         };
         Ok(Self { mode })
+    }
+
+    /// How many keys `http.auth.jwksUrl` publishes that can check a signature, or why they cannot be
+    /// fetched; `None`: no key is fetched.
+    pub async fn published_keys(&self) -> Option<Result<usize, String>> {
+        let (Mode::Token(tokens) | Mode::GatewayOrToken(_, tokens)) = &self.mode else {
+            return None;
+        };
+        Some(tokens.provider()?.try_once().await)
     }
 
     /// Whether `?userId=` is a parameter (mode `none` only).
@@ -152,8 +171,12 @@ impl Authenticator {
     ) -> Result<Caller, Problem> {
         let outcome = match &self.mode {
             Mode::Word => by_word(named),
-            Mode::Gateway { secret } => by_gateway(secret, headers),
+            Mode::Gateway(gateway) => gateway.caller(headers),
             Mode::Token(tokens) => tokens.caller(headers).await,
+            Mode::GatewayOrToken(gateway, _) if headers.contains_key(SECRET) => {
+                gateway.caller(headers)
+            }
+            Mode::GatewayOrToken(_, tokens) => tokens.caller(headers).await,
         };
         let told = outcome.as_ref().map_or_else(Refusal::outcome, |_| "known");
         metrics::counter!(names::HTTP_AUTH, "outcome" => told).increment(1);
@@ -178,21 +201,43 @@ fn by_word(named: Option<&str>) -> Result<Caller, Refusal> {
     user(named).ok_or(Refusal::Malformed)
 }
 
-/// One and the same refusal for every way in which the pair of headers can be wrong, so that nothing
-/// is learnt about the secret.
-fn by_gateway(secret: &[u8; 32], headers: &HeaderMap) -> Result<Caller, Refusal> {
-    let refused = || Refusal::Refused {
-        challenge: GATEWAY_CHALLENGE,
-        detail: "send X-User-Id together with the right X-Gateway-Secret, one of each".to_owned(),
-    };
-    let id = only(headers, "x-user-id");
-    let given = only(headers, "x-gateway-secret").unwrap_or_default();
-    // Digests are of one length, so that the comparison does not tell the secret's.
-    let right = bool::from(digest(given).ct_eq(secret));
-    match id {
+impl Gateway {
+    fn new(auth: &Auth) -> Result<Self, AuthSetupError> {
+        let secret = auth.gateway_secret.as_ref();
+        let secret = secret.ok_or(AuthSetupError::Missing("http.auth.gatewaySecret"))?;
+        Ok(Self {
+            secret: digest(secret.expose().as_bytes()),
+        })
+    }
+
+    /// One and the same refusal for every way in which the headers can be wrong, so that nothing is
+    /// learnt about the secret.
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        self.known(headers).ok_or_else(|| Refusal::Refused {
+            challenge: GATEWAY_CHALLENGE,
+            detail: "send X-User-Id together with the right X-Gateway-Secret, one of each, and \
+                     X-Scopes at most once"
+                .to_owned(),
+        })
+    }
+
+    fn known(&self, headers: &HeaderMap) -> Option<Caller> {
+        let given = only(headers, SECRET).unwrap_or_default();
+        // Digests are of one length, so that the comparison does not tell the secret's.
+        if !bool::from(digest(given).ct_eq(&self.secret)) {
+            return None;
+        }
         // An id may have any letters: the bytes of a header are taken as UTF-8.
-        Some(id) if right => user(std::str::from_utf8(id).unwrap_or_default()).ok_or_else(refused),
-        _ => Err(refused()),
+        let id = std::str::from_utf8(only(headers, "x-user-id")?).ok()?;
+        let scopes = match headers.contains_key(SCOPES) {
+            true => std::str::from_utf8(only(headers, SCOPES)?).ok()?,
+            false => "",
+        };
+        let mut scopes = scopes.split([' ', ',']);
+        Some(Caller {
+            reads_any: scopes.any(|scope| scope == READ_ANY),
+            ..user(id)?
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! `/openapi.json` and the page that shows it. The page and all it loads come from the binary, so
 //! that it works without the internet and its policy lets nothing else in.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,8 @@ const FILES: [&str; 3] = [
     "swagger-ui-bundle.js",
     "favicon-32x32.png",
 ];
+/// What they hold, once for all who load them, however slowly.
+static LOADED: LazyLock<[Option<(String, Bytes)>; 3]> = LazyLock::new(|| FILES.map(load));
 /// The file that starts the page.
 const START: &str = "start.js";
 
@@ -42,11 +45,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     )),
 )]
 pub(super) async fn openapi(State(sources): State<Sources>) -> Response {
-    fresh(
-        StatusCode::OK,
-        "application/json",
-        sources.openapi.to_string(),
-    )
+    fresh(StatusCode::OK, "application/json", sources.openapi)
 }
 
 /// This document as a page
@@ -73,20 +72,25 @@ pub(super) async fn file(path: Result<Path<String>, impl Sized>) -> Result<Respo
         return Err(Problem::not_found());
     };
     if name == START {
-        return Ok(kept("text/javascript", STARTER.as_bytes().to_vec()));
+        return Ok(kept(
+            "text/javascript",
+            Bytes::from_static(STARTER.as_bytes()),
+        ));
     }
-    if !FILES.contains(&name.as_str()) {
-        return Err(Problem::not_found());
-    }
-    let found = utoipa_swagger_ui::serve(&name, Arc::new(Config::from("/openapi.json")));
-    match found {
-        Ok(Some(file)) => Ok(kept(&file.content_type, file.bytes.into_owned())),
-        Ok(None) | Err(_) => Err(Problem::not_found()),
-    }
+    let index = FILES.iter().position(|file| *file == name);
+    let loaded = index.and_then(|index| LOADED[index].as_ref());
+    let (content_type, bytes) = loaded.ok_or_else(Problem::not_found)?;
+    Ok(kept(content_type, bytes.clone()))
+}
+
+fn load(name: &str) -> Option<(String, Bytes)> {
+    let found = utoipa_swagger_ui::serve(name, Arc::new(Config::from("/openapi.json")));
+    let file = found.ok().flatten()?;
+    Some((file.content_type, file.bytes.into_owned().into()))
 }
 
 /// A file that changes only with the binary.
-fn kept(content_type: &str, bytes: Vec<u8>) -> Response {
+fn kept(content_type: &str, bytes: Bytes) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "public, max-age=3600"),

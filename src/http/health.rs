@@ -56,6 +56,13 @@ pub trait Health: Send + Sync + 'static {
 
     /// What must hold for work to get done: not draining, lanes running, clock fresh.
     fn ready(&self) -> Vec<Check>;
+
+    /// What must hold for reads to be answered, besides a database that answers them: not draining.
+    fn ready_for_reads(&self) -> Vec<Check> {
+        let mut checks = self.ready();
+        checks.retain(|check| check.name == "draining");
+        checks
+    }
 }
 
 /// The beats of loops that have no other board to note them on.

@@ -1,29 +1,42 @@
-//! The listener itself: bounded connections, headers and waiting, and an end that lets answers
-//! finish. axum's own `serve` sets none of these bounds. Whoever holds a connection without asking
-//! anything gives it up to whoever comes, so that a crowd of idle ones keeps no probe waiting.
+//! The listener itself: bounded connections, heads and waiting, and an end that lets answers finish.
+//! axum's own `serve` sets none of these bounds. It never waits for a connection to end before it
+//! accepts the next one (see `places`), so probes are answered whatever readers do.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once. One more ends the one that is idle longest; where none is, it waits.
-const CONNECTIONS: usize = 512;
+use super::places::{Capacity, Place, Places};
+use super::{Overloaded, probes};
+
+/// Connections of a listener for readers.
+const READERS: Capacity = Capacity {
+    readers: 512,
+    reserved: 128,
+};
+/// Connections of a listener for probes alone.
+const PROBES: Capacity = Capacity {
+    readers: 64,
+    reserved: 64,
+};
 /// How long a client may take to send its request's head, and an idle connection is kept: longer than
 /// the usual proxies keep theirs (60 s), so that none writes into one that is just being closed.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// How long the head may take on a reserved place, whose client sends it at once or is too late.
+const RESERVED_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a reserved place may be kept altogether, also by a client that reads nothing.
+const RESERVED_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of a request's head at most: more than the router takes, so that most of those who exceed its
 /// bounds are told so in words.
 const HEAD_BYTES: usize = 64 << 10;
@@ -36,9 +49,10 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; free it or set http.listen to another address")]
+#[error("cannot listen on {address}: {source}; free it or set {setting} to another address")]
 pub struct ListenerError {
     address: SocketAddr,
+    setting: &'static str,
     source: io::Error,
 }
 
@@ -46,22 +60,42 @@ pub struct ListenerError {
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    connections: usize,
+    capacity: Capacity,
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes a free one.
+    /// Binds `http.listen`; port 0 takes a free one.
     ///
     /// # Errors
     /// The address is taken or not this host's.
     pub async fn bind(address: SocketAddr) -> Result<Self, ListenerError> {
-        let failed = |source| ListenerError { address, source };
+        Self::bind_for(address, "http.listen", READERS).await
+    }
+
+    /// Binds `http.opsListen`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address is taken or not this host's.
+    pub async fn bind_ops(address: SocketAddr) -> Result<Self, ListenerError> {
+        Self::bind_for(address, "http.opsListen", PROBES).await
+    }
+
+    async fn bind_for(
+        address: SocketAddr,
+        setting: &'static str,
+        capacity: Capacity,
+    ) -> Result<Self, ListenerError> {
+        let failed = |source| ListenerError {
+            address,
+            setting,
+            source,
+        };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address,
-            connections: CONNECTIONS,
+            capacity,
         })
     }
 
@@ -70,209 +104,105 @@ impl Listener {
         self.address
     }
 
-    /// With room for `connections` at once.
+    /// With room for so many connections.
     #[cfg(test)]
-    pub(super) fn with_connections(self, connections: usize) -> Self {
-        Self {
-            connections,
-            ..self
-        }
+    pub(super) fn with_capacity(self, readers: usize, reserved: usize) -> Self {
+        let capacity = Capacity { readers, reserved };
+        Self { capacity, ..self }
     }
 
     /// Answers until `stop`, then lets answers under way finish, for a bounded time.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
-        let seats = Arc::new(Seats::new(self.connections));
+        let places = Arc::new(Places::new(self.capacity));
         let graceful = GracefulShutdown::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(error = %error, "cannot accept a connection");
-                    tokio::time::sleep(EXHAUSTED).await;
-                    continue;
-                }
-            };
-            let seat = tokio::select! {
-                () = stop.cancelled() => break,
-                seat = seats.take() => seat,
-            };
-            let connection = graceful.watch(connection(stream, router.clone(), &seat.seat));
-            tokio::spawn(async move {
-                tokio::select! {
-                    // A client that went away or sent no HTTP is its own matter.
-                    _ = connection => {}
-                    () = seat.seat.leave.cancelled() => {}
-                }
-                drop(seat);
-            });
+        while let Some(stream) = self.accept(&places, &stop).await {
+            let place = Arc::new(places.take());
+            let connection = graceful.watch(connection(stream, router.clone(), &place));
+            tokio::spawn(kept(connection, place));
         }
         drop(self.listener);
-        // Whoever has not finished by then is cut off with the process.
+        places.close_idle();
+        // Answers that have not finished by then are cut off.
         let _ = tokio::time::timeout(FINISH_WITHIN, graceful.shutdown()).await;
+        places.close_all();
+    }
+
+    /// The next connection; `None` once `stop` is cancelled.
+    async fn accept(&self, places: &Places, stop: &CancellationToken) -> Option<TcpStream> {
+        let mut is_exhausted = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                accepted = self.listener.accept() => accepted,
+            };
+            let error = match accepted {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => error,
+            };
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+            ) {
+                // A client that went away meanwhile.
+                continue;
+            }
+            if !std::mem::replace(&mut is_exhausted, true) {
+                tracing::warn!(error = %error, "cannot accept a connection");
+            }
+            // A connection less is a descriptor more.
+            places.close_one();
+            tokio::time::sleep(EXHAUSTED).await;
+        }
+    }
+}
+
+/// Serves a connection until it ends or another one takes its place.
+async fn kept(connection: impl Future<Output = Result<(), hyper::Error>>, place: Arc<Place>) {
+    let outlived = async {
+        match place.is_reserved() {
+            true => tokio::time::sleep(RESERVED_WITHIN).await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // A client that went away or sent no HTTP is its own matter.
+        _ = connection => {}
+        () = place.lost() => {}
+        () = outlived => {}
     }
 }
 
 fn connection(
     stream: TcpStream,
     router: Router,
-    seat: &Arc<Seat>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + use<> {
+    place: &Arc<Place>,
+) -> impl GracefulConnection<Error = hyper::Error> + use<> {
     let router = TowerToHyperService::new(router);
-    let seat = Arc::clone(seat);
-    let service = service_fn(move |request| {
-        seat.asks();
-        let (answer, seat) = (router.call(request), Arc::clone(&seat));
+    let is_reserved = place.is_reserved();
+    let place = Arc::clone(place);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        place.asks();
+        if !probes::PATHS.contains(&request.uri().path()) && !place.becomes_reader() {
+            request.extensions_mut().insert(Overloaded);
+        }
+        let (answer, place) = (router.call(request), Arc::clone(&place));
         async move {
             let answer = answer.await;
-            seat.idles();
+            place.idles();
             answer
         }
     });
+    let head_within = if is_reserved {
+        RESERVED_HEAD_WITHIN
+    } else {
+        HEAD_WITHIN
+    };
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(head_within)
+        .keep_alive(!is_reserved)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service)
-}
-
-/// What is known of a connection: whether it asks, and since when it does not.
-struct Seat {
-    idle_since: Mutex<Option<Instant>>,
-    leave: CancellationToken,
-}
-
-impl Seat {
-    fn asks(&self) {
-        *self.idle_since() = None;
-    }
-
-    fn idles(&self) {
-        *self.idle_since() = Some(Instant::now());
-    }
-
-    fn idle_since(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The places for connections.
-struct Seats {
-    free: Arc<Semaphore>,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    next: u64,
-    seats: BTreeMap<u64, Arc<Seat>>,
-}
-
-/// A place that is given back when it is dropped.
-struct TakenSeat {
-    number: u64,
-    seat: Arc<Seat>,
-    seats: Arc<Seats>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Seats {
-    fn new(count: usize) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(count)),
-            taken: Mutex::default(),
-        }
-    }
-
-    /// A place; where none is free, that of whoever is idle longest, or the next to be given back.
-    async fn take(self: &Arc<Self>) -> TakenSeat {
-        if self.free.available_permits() == 0
-            && let Some(idle) = self.longest_idle()
-        {
-            idle.leave.cancel();
-        }
-        let permit = Arc::clone(&self.free).acquire_owned().await;
-        let permit = permit.expect("the places are never closed");
-        let seat = Arc::new(Seat {
-            idle_since: Mutex::new(Some(Instant::now())),
-            leave: CancellationToken::new(),
-        });
-        let mut taken = self.taken();
-        let number = taken.next;
-        taken.next += 1;
-        taken.seats.insert(number, Arc::clone(&seat));
-        TakenSeat {
-            number,
-            seat,
-            seats: Arc::clone(self),
-            _permit: permit,
-        }
-    }
-
-    fn longest_idle(&self) -> Option<Arc<Seat>> {
-        let taken = self.taken();
-        let idle = taken
-            .seats
-            .values()
-            .filter(|seat| !seat.leave.is_cancelled())
-            .filter_map(|seat| (*seat.idle_since()).map(|since| (since, seat)));
-        idle.min_by_key(|(since, _)| *since)
-            .map(|(_, seat)| Arc::clone(seat))
-    }
-
-    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for TakenSeat {
-    fn drop(&mut self) {
-        self.seats.taken().seats.remove(&self.number);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn whoever_is_idle_longest_gives_way_and_whoever_asks_does_not() {
-        let seats = Arc::new(Seats::new(3));
-        let first = seats.take().await;
-        let second = seats.take().await;
-        let third = seats.take().await;
-        let left = |seat: &TakenSeat| seat.seat.leave.is_cancelled();
-        assert!(!left(&first) && !left(&second) && !left(&third));
-        first.seat.asks();
-        // Idle since later than the third.
-        second.seat.asks();
-        second.seat.idles();
-
-        let fourth = tokio::spawn({
-            let seats = Arc::clone(&seats);
-            async move { seats.take().await }
-        });
-        third.seat.leave.cancelled().await;
-        assert!(!left(&first) && !left(&second));
-        drop(third);
-        let fourth = fourth.await.expect("no panic");
-        fourth.seat.asks();
-
-        let fifth = tokio::spawn({
-            let seats = Arc::clone(&seats);
-            async move { seats.take().await }
-        });
-        second.seat.leave.cancelled().await;
-        drop(second);
-        let fifth = fifth.await.expect("no panic");
-        fifth.seat.asks();
-        assert!(seats.longest_idle().is_none());
-        assert!(!left(&first) && !left(&fourth) && !left(&fifth));
-    }
 }

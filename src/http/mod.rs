@@ -8,7 +8,9 @@ mod docs;
 mod health;
 mod inquiry;
 mod listener;
+mod listeners;
 pub mod openapi;
+mod places;
 mod probes;
 mod problem;
 mod query;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -34,12 +36,13 @@ use axum::routing::get;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::settings::AuthMode;
+use crate::settings;
 use crate::telemetry::{Metrics, names};
 
 pub use auth::{AuthSetupError, Authenticator, Caller};
 pub use health::{Check, Health, Heartbeats};
 pub use listener::{Listener, ListenerError};
+pub use listeners::Listeners;
 use openapi::Refusals;
 pub use problem::Problem;
 pub use readers::Readers;
@@ -59,47 +62,77 @@ pub struct Sources {
     health: Arc<dyn Health>,
     metrics: Metrics,
     readers: Arc<Readers>,
-    openapi: Arc<str>,
+    openapi: Bytes,
+    probes: Probes,
+}
+
+/// Where probes are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probes {
+    /// On the readers' listener.
+    WithReads,
+    /// On the listener of `http.opsListen`, and only there.
+    Apart,
 }
 
 impl Sources {
-    /// How the process is, what `/metrics` shows, what the views are read with, and how callers are
-    /// known.
+    /// How the process is, what `/metrics` shows, what the views are read with, and the settings that
+    /// say how callers are known and where probes are answered.
     pub fn new(
         health: Arc<dyn Health>,
         metrics: Metrics,
         readers: Readers,
-        mode: AuthMode,
+        settings: &settings::Http,
     ) -> Self {
-        let document = openapi::document_of(mode).to_json();
+        let probes = match settings.ops_listen {
+            Some(_) => Probes::Apart,
+            None => Probes::WithReads,
+        };
+        let document = openapi::document_of(settings.auth.mode, probes).to_json();
         Self {
             health,
             metrics,
             readers: Arc::new(readers),
             openapi: document.expect("a document of texts is JSON").into(),
+            probes,
         }
     }
 }
 
-/// Every path of the listener.
+/// Every path of the readers' listener.
 pub fn router(sources: Sources) -> Router {
-    Router::new()
+    let views = Router::new()
         .route(sessions::HISTORY, get(sessions::history))
         .route("/sessions/current", get(sessions::current))
         .route("/sessions/{id}", get(sessions::session))
         .route("/sessions/{id}/participants", get(sessions::participants))
         .route(sessions::LIST, get(sessions::list))
         .route("/users/{userId}/limits", get(users::limits))
-        .route("/livez", get(probes::livez))
-        .route("/readyz", get(probes::readyz))
-        .route("/metrics", get(probes::metrics))
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::page))
-        .route("/docs/{file}", get(docs::file))
+        .route("/docs/{file}", get(docs::file));
+    let all = match sources.probes {
+        Probes::WithReads => views.merge(probes::routes()),
+        Probes::Apart => views,
+    };
+    finished(all, sources)
+}
+
+/// Every path of the listener of `http.opsListen`.
+pub fn ops_router(sources: Sources) -> Router {
+    finished(probes::routes(), sources)
+}
+
+fn finished(routes: Router<Sources>, sources: Sources) -> Router {
+    routes
         .fallback(|| async { Problem::not_found() })
         .layer(middleware::from_fn(bounded))
         .with_state(sources)
 }
+
+/// On a request that came over a reserved connection while all readers were busy.
+#[derive(Clone, Copy)]
+struct Overloaded;
 
 /// Answers nothing but GET and HEAD of a bounded size, and always within a bound; a handler that
 /// panics is a bug that its caller hears of.
@@ -139,6 +172,10 @@ fn refusal(request: &Request) -> Option<Problem> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let allowed = HeaderValue::from_static("GET, HEAD");
         return Some(Problem::method_not_allowed().with_header(header::ALLOW, allowed));
+    }
+    if request.extensions().get::<Overloaded>().is_some() {
+        metrics::counter!(names::HTTP_OVERLOADED, "bound" => "connections").increment(1);
+        return Some(Problem::overloaded());
     }
     let uri = request.uri();
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {

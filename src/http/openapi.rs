@@ -1,14 +1,14 @@
 //! The OpenAPI document (contract 5), written from the handlers, their parameters and their answers.
 //! What a listener serves names only the way in which it knows callers.
 
-use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
+use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::problem::Problem;
-use super::{docs, probes, sessions, users};
+use super::{Probes, docs, probes, sessions, users};
 use crate::settings::AuthMode;
 
 /// What every view may answer instead.
@@ -34,8 +34,8 @@ pub(super) enum Refusals {
     /// The headers are too large: code `headers_too_large`
     #[response(status = 431, content_type = "application/problem+json")]
     HeadersTooLarge(Problem),
-    /// The database does not answer, or not in time, or the keys of tokens cannot be fetched: codes
-    /// `unavailable`, `timeout`, `keys_unavailable`
+    /// The database does not answer, or not in time, or the keys of tokens cannot be fetched, or too
+    /// much is asked at once: codes `unavailable`, `timeout`, `keys_unavailable`, `overloaded`
     #[response(
         status = 503,
         content_type = "application/problem+json",
@@ -50,7 +50,7 @@ pub(super) enum Refusals {
         title = "session-worker",
         description = "Read-only views of live conversation sessions. Commands go to Kafka, not \
                        here. Every error is an RFC 9457 problem with a stable `code`; any method \
-                       but GET and HEAD is answered 405.",
+                       but GET and HEAD is answered 405. An empty parameter value counts as absent.",
         license(name = "MIT OR Apache-2.0"),
     ),
     paths(
@@ -81,28 +81,57 @@ const GATEWAY_USER: &str = "gatewayUser";
 const GATEWAY_SECRET: &str = "gatewaySecret";
 const NAMED: &str = "userId";
 
-/// The document as JSON for people, with every way in which callers may be known.
+/// The document as JSON for people, with every path and every way in which callers may be known.
 pub fn page() -> String {
-    let modes = [AuthMode::Jwt, AuthMode::TrustedHeader, AuthMode::None];
-    let mut page = described(&modes)
+    let ways = [Way::Token, Way::Gateway, Way::Word];
+    let mut page = described(&ways, Probes::WithReads)
         .to_pretty_json()
         .expect("a document of texts is JSON");
     page.push('\n');
     page
 }
 
-/// The document of a listener that knows callers by `mode`.
-pub(super) fn document_of(mode: AuthMode) -> Document {
-    described(&[mode])
+/// The document of a readers' listener that knows callers by `mode`.
+pub(super) fn document_of(mode: AuthMode, probes: Probes) -> Document {
+    let ways: &[Way] = match mode {
+        AuthMode::None => &[Way::Word],
+        AuthMode::Jwt => &[Way::Token],
+        AuthMode::TrustedHeader => &[Way::Gateway],
+        AuthMode::JwtOrTrustedHeader => &[Way::Token, Way::Gateway],
+    };
+    described(ways, probes)
 }
 
-fn described(modes: &[AuthMode]) -> Document {
+/// One way in which a caller is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Token,
+    Gateway,
+    Word,
+}
+
+fn described(ways: &[Way], probes: Probes) -> Document {
     let mut document = Described::openapi();
+    if ways == [Way::Word] {
+        // There `userId` says who asks.
+        let history = document.paths.paths.get_mut(sessions::HISTORY);
+        let operation = history.and_then(|item| item.get.as_mut());
+        if let Some(parameters) = operation.and_then(|operation| operation.parameters.as_mut()) {
+            parameters.retain(|parameter| match parameter {
+                RefOr::T(parameter) => parameter.name != NAMED,
+                RefOr::Ref(_) => true,
+            });
+        }
+    }
+    if probes == Probes::Apart {
+        let paths = &mut document.paths.paths;
+        paths.retain(|path, _| !probes::PATHS.contains(&path.as_str()));
+    }
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let components = document.components.get_or_insert_default();
     let mut alternatives = Vec::new();
-    for mode in modes {
-        let (schemes, alternative) = known_by(*mode);
+    for way in ways {
+        let (schemes, alternative) = known_by(*way);
         for (name, scheme) in schemes {
             components.add_security_scheme(name, scheme);
         }
@@ -117,14 +146,15 @@ fn described(modes: &[AuthMode]) -> Document {
     document
 }
 
-fn known_by(mode: AuthMode) -> (Vec<(&'static str, SecurityScheme)>, SecurityRequirement) {
+fn known_by(way: Way) -> (Vec<(&'static str, SecurityScheme)>, SecurityRequirement) {
     let none: [&str; 0] = [];
-    match mode {
-        AuthMode::Jwt => {
+    match way {
+        Way::Token => {
             let mut bearer = Http::new(HttpAuthScheme::Bearer);
             bearer.bearer_format = Some("JWT".to_owned());
             bearer.description = Some(
-                "A signed token; its `sub` is the caller, its `scope` may hold `sessions:read:any`"
+                "A signed token; its `sub` is the caller, its `scope` or `scp` may hold \
+                 `sessions:read:any`"
                     .to_owned(),
             );
             (
@@ -132,19 +162,22 @@ fn known_by(mode: AuthMode) -> (Vec<(&'static str, SecurityScheme)>, SecurityReq
                 SecurityRequirement::new(BEARER, none),
             )
         }
-        AuthMode::TrustedHeader => {
+        Way::Gateway => {
             let header = |name: &str, about: &str| {
                 let value = ApiKeyValue::with_description(name, about);
                 SecurityScheme::ApiKey(ApiKey::Header(value))
             };
-            let user = header("X-User-Id", "The caller, as the gateway knows it");
+            let user = header(
+                "X-User-Id",
+                "The caller, as the gateway knows it; `X-Scopes` beside it may hold `sessions:read:any`",
+            );
             let secret = header("X-Gateway-Secret", "What shows that the gateway asks");
             (
                 vec![(GATEWAY_USER, user), (GATEWAY_SECRET, secret)],
                 SecurityRequirement::new(GATEWAY_USER, none).add(GATEWAY_SECRET, none),
             )
         }
-        AuthMode::None => {
+        Way::Word => {
             let value = ApiKeyValue::with_description(
                 "userId",
                 "The caller, by their own word; on a loopback listener only",

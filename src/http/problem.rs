@@ -88,6 +88,13 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// 503: more is asked at once than is answered at once.
+    pub fn overloaded() -> Self {
+        let detail = "too many requests are being answered; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
     /// 400: a parameter is unknown or bad.
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_argument", detail)

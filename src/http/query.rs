@@ -1,22 +1,25 @@
-//! What may stand behind the `?` (contract 5): every parameter known, given once and well-formed, or
-//! the request is answered 400 with words that name the parameter. Nothing is guessed or ignored.
+//! What may stand behind the `?` (contract 5): every parameter known, given once and empty or well-formed,
+//! or the request is answered 400 with words that name the parameter. An empty value counts as absent.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
+use serde::Deserialize;
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
-use crate::domain::{Timestamp, is_language_tag};
+use crate::domain::{Timestamp, UserId, is_language_tag};
 
 /// How many lines a page has where nobody asks for another number.
 const PAGE: u16 = 20;
 /// How many it has at most.
 const LARGEST_PAGE: u16 = 100;
+/// How many seats a session has at most.
+const SEATS: u16 = 6;
 
 /// The parameters as they came, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Query {
         Ok(Self { pairs })
     }
 
-    /// Takes the one value of `name` out, if it is there.
+    /// Takes the one value of `name` out, if it is there and not empty.
     pub(super) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let (mut taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pairs)
             .into_iter()
@@ -53,7 +56,8 @@ impl Query {
         if taken.len() > 1 {
             return Err(Problem::invalid(format!("{name} is given more than once")));
         }
-        Ok(taken.pop().map(|(_, value)| value))
+        let value = taken.pop().map(|(_, value)| value);
+        Ok(value.filter(|value| !value.is_empty()))
     }
 
     /// The parameters as `T` knows them.
@@ -100,7 +104,9 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        // What is there is there.
+        if self.text.is_empty() {
+            return visitor.visit_none();
+        }
         visitor.visit_some(self)
     }
 
@@ -148,8 +154,8 @@ impl Value<'_> {
     }
 }
 
-/// `status` in queries and answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// `status` in queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     /// It has not started.
@@ -177,13 +183,35 @@ impl Default for Limit {
     }
 }
 
+/// A number of seats: 1 to 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seats(u16);
+
+impl Seats {
+    /// As a number.
+    pub(super) fn number(self) -> i32 {
+        i32::from(self.0)
+    }
+}
+
 /// A language tag of BCP 47 shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LanguageTag(pub(super) String);
 
+/// A user's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedUser(pub(super) UserId);
+
 /// An instant of RFC 3339, to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instant(pub(super) Timestamp);
+
+fn plain_number(text: &str, range: RangeInclusive<u16>) -> Option<u16> {
+    // Not "+5", which `parse` takes, too.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_plain)?;
+    range.contains(&number).then_some(number)
+}
 
 /// Reads a value from its text, or says what it must be.
 macro_rules! from_text {
@@ -210,11 +238,16 @@ macro_rules! from_text {
 }
 
 from_text!(Limit, "a whole number from 1 to 100", |text| {
-    // Not "+5", which `parse` takes, too.
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    let limit: u16 = text.parse().ok().filter(|_| is_plain)?;
-    (1..=LARGEST_PAGE).contains(&limit).then_some(Limit(limit))
+    plain_number(text, 1..=LARGEST_PAGE).map(Limit)
 });
+from_text!(Seats, "a whole number from 1 to 6", |text| {
+    plain_number(text, 1..=SEATS).map(Seats)
+});
+from_text!(
+    NamedUser,
+    "a user's id of 1 to 128 characters, none of control",
+    |text| UserId::parse(text).ok().map(NamedUser)
+);
 from_text!(LanguageTag, "a language tag of BCP 47 shape", |text| {
     is_language_tag(text).then(|| LanguageTag(text.to_owned()))
 });
@@ -235,16 +268,15 @@ from_text!(
 #[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
     /// Lines a page, at most; a page may have fewer and still not be the last.
-    #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
-    pub(super) limit: Limit,
+    pub(super) limit: Option<Limit>,
     /// `nextCursor` of the page before, with the same filters.
-    #[param(min_length = 1)]
     pub(super) cursor: Option<String>,
     /// Sessions of this status only.
+    #[param(inline)]
     pub(super) status: Option<Status>,
     /// Sessions of exactly this language only.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
+    #[param(value_type = Option<String>, pattern = "^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
     /// First joined at this instant or later.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
@@ -252,6 +284,13 @@ pub(super) struct HistoryQuery {
     /// First joined before this instant.
     #[param(value_type = Option<String>, format = DateTime)]
     pub(super) to: Option<Instant>,
+    /// Whose history, if not the caller's: takes the scope `sessions:read:any`.
+    #[param(
+        value_type = Option<String>,
+        max_length = 128,
+        pattern = r"^([^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*)?$",
+    )]
+    pub(super) user_id: Option<NamedUser>,
 }
 
 /// The parameters of the list of public sessions.
@@ -260,17 +299,38 @@ pub(super) struct HistoryQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Lines a page, at most.
-    #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20)]
-    pub(super) limit: Limit,
+    pub(super) limit: Option<Limit>,
     /// `nextCursor` of the page before, with the same filters.
-    #[param(min_length = 1)]
     pub(super) cursor: Option<String>,
     /// Sessions of this status only.
+    #[param(inline)]
     pub(super) status: Option<Status>,
     /// Sessions of exactly this language only.
-    #[param(value_type = Option<String>, pattern = "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length = 35, example = "fr")]
+    #[param(value_type = Option<String>, pattern = "^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$", max_length = 35, example = "fr")]
     pub(super) target_language_code: Option<LanguageTag>,
+    /// Sessions with so many free seats or more only; one that is over has none.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 6)]
+    pub(super) min_seats: Option<Seats>,
+}
+
+/// The parameters of the readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadinessQuery {
+    /// What it is asked for: absent, for all work; `reads`, for the reads alone.
+    #[serde(rename = "for")]
+    #[param(inline)]
+    pub(super) purpose: Option<Purpose>,
+}
+
+/// `for` of a readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Purpose {
+    /// Reads over HTTP.
+    Reads,
 }
 
 /// Of paths that take none.
@@ -288,21 +348,24 @@ mod tests {
     }
 
     #[test]
-    fn contract_5_a_history_takes_six_parameters_and_none_is_needed() {
+    fn contract_5_a_history_takes_seven_parameters_and_none_is_needed() {
         let nothing: HistoryQuery = read("").expect("no parameter is needed");
-        assert_eq!(nothing.limit.lines(), 20);
+        assert_eq!(nothing.limit.unwrap_or_default().lines(), 20);
+        let empty = "limit=&cursor=&status=&targetLanguageCode=&from=&to=&userId=";
+        assert_eq!(read(empty), Ok(nothing), "an empty value counts as absent");
         let text = "limit=100&cursor=abc&status=ended&targetLanguageCode=pt-BR\
-                    &from=2026-01-31T23:00:00.5%2B02:00&to=2026-02-01T00:00:00z";
+                    &from=2026-01-31T23:00:00.5%2B02:00&to=2026-02-01T00:00:00z&userId=%20ann";
         let all: HistoryQuery = read(text).expect("all are well-formed");
         assert_eq!(
             all,
             HistoryQuery {
-                limit: Limit(100),
+                limit: Some(Limit(100)),
                 cursor: Some("abc".to_owned()),
                 status: Some(Status::Ended),
                 target_language_code: Some(LanguageTag("pt-BR".to_owned())),
                 from: Some(Instant(Timestamp(1_769_893_200_500))),
                 to: Some(Instant(Timestamp(1_769_904_000_000))),
+                user_id: UserId::parse("ann").ok().map(NamedUser),
             }
         );
     }
@@ -314,7 +377,6 @@ mod tests {
             ("limit=101", "limit: must be a whole number from 1 to 100"),
             ("limit=-1", "limit: must be a whole number from 1 to 100"),
             ("limit=%2B5", "limit: must be a whole number from 1 to 100"),
-            ("limit=", "limit: must be a whole number from 1 to 100"),
             (
                 "limit=99999999999",
                 "limit: must be a whole number from 1 to 100",
@@ -324,10 +386,7 @@ mod tests {
                 "status=Ended",
                 "status: unknown variant `Ended`, expected one of `waiting`, `active`, `ended`",
             ),
-            (
-                "status=",
-                "status: unknown variant ``, expected one of `waiting`, `active`, `ended`",
-            ),
+            ("limit=&limit=5", "duplicate field `limit`"),
             (
                 "targetLanguageCode=f",
                 "targetLanguageCode: must be a language tag of BCP 47 shape",
@@ -335,7 +394,7 @@ mod tests {
             (
                 "targetLanguageCode[$ne]=fr",
                 "unknown field `targetLanguageCode[$ne]`, expected one of `limit`, `cursor`, \
-                 `status`, `targetLanguageCode`, `from`, `to`",
+                 `status`, `targetLanguageCode`, `from`, `to`, `userId`",
             ),
             (
                 "from=yesterday",
@@ -344,6 +403,10 @@ mod tests {
             (
                 "to=2026-01-31T00:00:00+01:00",
                 "to: must be an instant of RFC 3339 such as 2026-01-31T00:00:00Z (write + as %2B)",
+            ),
+            (
+                "userId=a%00b",
+                "userId: must be a user's id of 1 to 128 characters, none of control",
             ),
             ("cursor=%FF", "the query is not UTF-8"),
             (
@@ -359,6 +422,12 @@ mod tests {
             assert_eq!(read::<HistoryQuery>(text), Err(words.to_owned()), "{text}");
         }
         assert!(read::<ListQuery>("from=2026-01-31T00:00:00Z").is_err());
+        let list: ListQuery = read("minSeats=6").expect("it is well-formed");
+        assert_eq!(list.min_seats.map(Seats::number), Some(6));
+        for seats in ["0", "7", "-1", "%2B1", "one"] {
+            let words = Err("minSeats: must be a whole number from 1 to 6".to_owned());
+            assert_eq!(read::<ListQuery>(&format!("minSeats={seats}")), words);
+        }
         assert!(read::<NoQuery>("limit=5").is_err());
         assert_eq!(read::<NoQuery>(""), Ok(NoQuery {}));
     }

@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::cursor::Scope;
 use super::inquiry::Inquiry;
 use super::problem::Problem;
-use super::query::{HistoryQuery, Instant, LanguageTag, ListQuery, NoQuery, Query, Status};
+use super::query::{
+    HistoryQuery, Instant, LanguageTag, ListQuery, NamedUser, NoQuery, Query, Seats, Status,
+};
 use super::readers::read;
 use super::shapes::{
     CurrentView, HistoryLine, List, MemberView, Page, ParticipantView, SessionView,
 };
 use super::{Refusals, Sources};
 use crate::domain::{SessionId, SessionStatus, Timestamp};
-use crate::store::StoredSession;
 use crate::store::views::{HistoryFilter, HistoryPlace, ListFilter, ListPlace};
 
 /// The path of a caller's history.
@@ -29,7 +30,7 @@ pub(super) const LIST: &str = "/sessions";
 /// The caller's history
 ///
 /// Every session the caller was ever in, newest first join first, then by session. A page stays what
-/// it is while sessions are added.
+/// it is while sessions are added. With the scope `sessions:read:any`, `userId` names another user.
 #[utoipa::path(
     get,
     path = "/sessions/history",
@@ -43,6 +44,12 @@ pub(super) const LIST: &str = "/sessions";
             body = Page<HistoryLine>,
             headers(("Link" = String, description = "The next page, rel=\"next\"; absent on the last one")),
         ),
+        (
+            status = 403,
+            description = "Another user's, and the caller lacks the scope: code `forbidden`",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
         Refusals,
     ),
 )]
@@ -52,6 +59,7 @@ pub(super) async fn history(
         caller,
         wants,
         query,
+        turn: _turn,
     }: Inquiry<HistoryQuery>,
 ) -> Result<Response, Problem> {
     let readers = &sources.readers;
@@ -62,7 +70,14 @@ pub(super) async fn history(
         target_language_code,
         from,
         to,
+        user_id,
     } = wants;
+    let user_id = user_id.map_or_else(|| caller.user_id.clone(), |NamedUser(named)| named);
+    if user_id != caller.user_id && !caller.may_read_any() {
+        return Err(Problem::forbidden(
+            "this is another user's: this takes the scope sessions:read:any",
+        ));
+    }
     let filter = HistoryFilter {
         status: status.map(SessionStatus::from),
         target_language_code: target_language_code.map(|LanguageTag(tag)| tag),
@@ -75,6 +90,7 @@ pub(super) async fn history(
         filter.target_language_code.clone(),
         millis(filter.from),
         millis(filter.to),
+        Some(user_id.to_string()),
     ];
     let scope = Scope {
         path: HISTORY,
@@ -86,9 +102,10 @@ pub(super) async fn history(
         joined_at: Timestamp(joined_at),
         session_id: SessionId::from_stored(session_id),
     });
-    let history = readers
-        .views
-        .history(&caller.user_id, &filter, after, limit.lines());
+    let history =
+        readers
+            .views
+            .history(&user_id, &filter, after, limit.unwrap_or_default().lines());
     let (page, now) = tokio::try_join!(read(history), read(readers.views.now()))?;
     let items = page.items.into_iter();
     let items = items.map(|entry| HistoryLine::at(entry, now)).collect();
@@ -124,14 +141,11 @@ pub(super) async fn current(
 ) -> Result<Json<CurrentView>, Problem> {
     let user_id = &inquiry.caller.user_id;
     let open = read(sources.readers.views.open_sessions(user_id)).await?;
-    let (first, others) = open.split_first().ok_or_else(Problem::no_current_session)?;
-    let session = MemberView::of(&first.session, user_id);
+    let mut open = open.into_iter();
+    let first = open.next().ok_or_else(Problem::no_current_session)?;
     Ok(Json(CurrentView {
-        session: session.ok_or_else(Problem::no_current_session)?,
-        also_in: others
-            .iter()
-            .map(|other| other.session.id.to_string())
-            .collect(),
+        session: first.into(),
+        also_in: open.map(|other| other.session.id.to_string()).collect(),
     }))
 }
 
@@ -160,10 +174,11 @@ pub(super) async fn session(
     path: Result<Path<String>, PathRejection>,
     inquiry: Inquiry<NoQuery>,
 ) -> Result<Json<MemberView>, Problem> {
-    let stored = find(&sources, path).await?;
-    MemberView::of(&stored.session, &inquiry.caller.user_id)
-        .map(Json)
-        .ok_or_else(Problem::session_not_found)
+    let id = named(path)?;
+    let views = &sources.readers.views;
+    let found = read(views.session(&id, &inquiry.caller.user_id)).await?;
+    let participation = found.ok_or_else(Problem::session_not_found)?;
+    Ok(Json(participation.into()))
 }
 
 /// Who is in a session, or was
@@ -191,14 +206,13 @@ pub(super) async fn participants(
     path: Result<Path<String>, PathRejection>,
     inquiry: Inquiry<NoQuery>,
 ) -> Result<Json<List<ParticipantView>>, Problem> {
-    let now = read(sources.readers.views.now());
-    let (stored, now) = tokio::try_join!(find(&sources, path), now)?;
-    let session = stored.session;
-    session
-        .participant(&inquiry.caller.user_id)
-        .ok_or_else(Problem::session_not_found)?;
-    let items = session.participants.iter();
-    let items = items.map(|participant| ParticipantView::at(participant, now));
+    let id = named(path)?;
+    let views = &sources.readers.views;
+    let members = views.members(&id, &inquiry.caller.user_id);
+    let (members, now) = tokio::try_join!(read(members), read(views.now()))?;
+    let members = members.ok_or_else(Problem::session_not_found)?;
+    let items = members.into_iter();
+    let items = items.map(|member| ParticipantView::at(member, now));
     Ok(Json(List {
         items: items.collect(),
     }))
@@ -206,8 +220,10 @@ pub(super) async fn participants(
 
 /// Public sessions
 ///
-/// By status, language and id, for whoever has the scope `sessions:read:any`: matchmaking looks for
-/// seats to fill.
+/// Those that wait first, longest first; then the others by status, language and id. Matchmaking looks
+/// for seats to fill. This takes the scope `sessions:read:any`: a token has it in `scope` or `scp`
+/// (`http.auth.mode` `jwt`), a trusted gateway says so in `X-Scopes` (`trustedHeader`). In mode `none` no
+/// caller has it, and this is always 403.
 #[utoipa::path(
     get,
     path = "/sessions",
@@ -223,7 +239,7 @@ pub(super) async fn participants(
         ),
         (
             status = 403,
-            description = "The token lacks the scope: code `forbidden`",
+            description = "The caller lacks the scope: code `forbidden`",
             body = Problem,
             content_type = "application/problem+json",
         ),
@@ -236,6 +252,7 @@ pub(super) async fn list(
         caller,
         wants,
         query,
+        turn: _turn,
     }: Inquiry<ListQuery>,
 ) -> Result<Response, Problem> {
     if !caller.may_read_any() {
@@ -247,32 +264,30 @@ pub(super) async fn list(
         cursor,
         status,
         target_language_code,
+        min_seats,
     } = wants;
     let filter = ListFilter {
         status: status.map(SessionStatus::from),
         target_language_code: target_language_code.map(|LanguageTag(tag)| tag),
+        min_seats: min_seats.map(Seats::number),
     };
-    let filters = [status.map(word), filter.target_language_code.clone()];
+    let filters = [
+        status.map(word),
+        filter.target_language_code.clone(),
+        filter.min_seats.map(|seats| seats.to_string()),
+    ];
     let scope = Scope {
         path: LIST,
         caller: caller.user_id.as_str(),
         filters: &filters,
     };
-    let after = readers.place(cursor, &scope).await?;
-    let after = after.map(|ListCursor(status, tag, session_id)| ListPlace {
-        status: status.into(),
-        target_language_code: tag,
-        session_id: SessionId::from_stored(session_id),
-    });
-    let page = readers.views.public_sessions(&filter, after, limit.lines());
+    let after: Option<ListCursor> = readers.place(cursor, &scope).await?;
+    let after = after.map(ListPlace::from);
+    let page = readers
+        .views
+        .public_sessions(&filter, after, limit.unwrap_or_default().lines());
     let page = read(page).await?;
-    let next = page.next.map(|place| {
-        ListCursor(
-            place.status.into(),
-            place.target_language_code,
-            place.session_id.to_string(),
-        )
-    });
+    let next = page.next.map(ListCursor::from);
     let next_cursor = readers.cursor(next, &scope).await?;
     let items = page.items.into_iter().map(SessionView::from).collect();
     Ok(paged(LIST, &query, Page { items, next_cursor }))
@@ -284,7 +299,42 @@ struct HistoryCursor(i64, String);
 
 /// A place in the list, as a cursor holds it.
 #[derive(Serialize, Deserialize)]
-struct ListCursor(Status, String, String);
+enum ListCursor {
+    Waiting(i64, String),
+    Other(String, String, String),
+}
+
+impl From<ListCursor> for ListPlace {
+    fn from(cursor: ListCursor) -> Self {
+        match cursor {
+            ListCursor::Waiting(created_at, session_id) => Self::Waiting {
+                created_at: Timestamp(created_at),
+                session_id: SessionId::from_stored(session_id),
+            },
+            ListCursor::Other(status, target_language_code, session_id) => Self::Other {
+                status,
+                target_language_code,
+                session_id: SessionId::from_stored(session_id),
+            },
+        }
+    }
+}
+
+impl From<ListPlace> for ListCursor {
+    fn from(place: ListPlace) -> Self {
+        match place {
+            ListPlace::Waiting {
+                created_at,
+                session_id,
+            } => Self::Waiting(created_at.0, session_id.to_string()),
+            ListPlace::Other {
+                status,
+                target_language_code,
+                session_id,
+            } => Self::Other(status, target_language_code, session_id.to_string()),
+        }
+    }
+}
 
 fn word(status: Status) -> String {
     match status {
@@ -296,15 +346,9 @@ fn word(status: Status) -> String {
 }
 
 /// The session that the path names; an id that no session can have names none.
-async fn find(
-    sources: &Sources,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<StoredSession, Problem> {
+fn named(path: Result<Path<String>, PathRejection>) -> Result<SessionId, Problem> {
     let Path(id) = path.map_err(|_| Problem::session_not_found())?;
-    let id = SessionId::parse(&id).map_err(|_| Problem::session_not_found())?;
-    read(sources.readers.views.session(&id))
-        .await?
-        .ok_or_else(Problem::session_not_found)
+    SessionId::parse(&id).map_err(|_| Problem::session_not_found())
 }
 
 /// A page with the link to the next one.

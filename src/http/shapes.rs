@@ -1,5 +1,5 @@
-//! What the views answer with: the contract's names and words, absent values as null, instants as
-//! RFC 3339, durations in whole seconds. Made from what was read; OpenAPI is written from the same.
+//! What the views answer with: the contract's names, words as they are stored, absent values as null,
+//! instants as RFC 3339, durations in whole seconds. OpenAPI is written from the same.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -8,11 +8,8 @@ use time::macros::format_description;
 use utoipa::ToSchema;
 
 use super::query::Status;
-use crate::domain::{
-    EndReason, Participant, ParticipantStatus, Role, Session, SessionId, SessionKind,
-    SessionSnapshot, SessionStatus, Timestamp, UserId,
-};
-use crate::store::views::{HistoryEntry, SessionOutline, Usage};
+use crate::domain::{SessionStatus, Timestamp};
+use crate::store::views::{Member, Participation, SessionOutline, Usage};
 
 const INSTANT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -25,33 +22,6 @@ fn instant(at: Timestamp) -> String {
         .expect("the database's clock tells a year of four digits")
 }
 
-/// `type` of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Public,
-    Private,
-}
-
-impl From<SessionKind> for Kind {
-    fn from(kind: SessionKind) -> Self {
-        match kind {
-            SessionKind::Public => Self::Public,
-            SessionKind::Private => Self::Private,
-        }
-    }
-}
-
-impl From<SessionStatus> for Status {
-    fn from(status: SessionStatus) -> Self {
-        match status {
-            SessionStatus::Waiting => Self::Waiting,
-            SessionStatus::Active => Self::Active,
-            SessionStatus::Ended => Self::Ended,
-        }
-    }
-}
-
 impl From<Status> for SessionStatus {
     fn from(status: Status) -> Self {
         match status {
@@ -62,70 +32,17 @@ impl From<Status> for SessionStatus {
     }
 }
 
-/// `role` of a participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RoleName {
-    Host,
-    Participant,
-}
-
-impl From<Role> for RoleName {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Host => Self::Host,
-            Role::Participant => Self::Participant,
-        }
-    }
-}
-
-/// `status` of a participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Presence {
-    Waiting,
-    Connected,
-    Disconnected,
-}
-
-impl From<ParticipantStatus> for Presence {
-    fn from(status: ParticipantStatus) -> Self {
-        match status {
-            ParticipantStatus::Waiting => Self::Waiting,
-            ParticipantStatus::Connected => Self::Connected,
-            ParticipantStatus::Disconnected => Self::Disconnected,
-        }
-    }
-}
-
-/// `endReason` of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Ending {
-    HostEnded,
-    AllLeft,
-    Timeout,
-    NeverStarted,
-}
-
-impl From<EndReason> for Ending {
-    fn from(reason: EndReason) -> Self {
-        match reason {
-            EndReason::HostEnded => Self::HostEnded,
-            EndReason::AllLeft => Self::AllLeft,
-            EndReason::Timeout => Self::Timeout,
-            EndReason::NeverStarted => Self::NeverStarted,
-        }
-    }
-}
-
 /// A session's state, as `SessionSnapshot` of the events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SessionView {
     session_id: String,
-    r#type: Kind,
-    status: Status,
+    /// `public` or `private`; more words may be added.
+    #[schema(example = "public")]
+    r#type: String,
+    /// `waiting`, `active` or `ended`; more words may be added.
+    #[schema(example = "waiting")]
+    status: String,
     target_language_code: String,
     #[schema(required)]
     topic_id: Option<String>,
@@ -150,30 +67,24 @@ pub(super) struct SessionView {
     ended_at: Option<String>,
 }
 
-impl SessionView {
-    fn new(id: &SessionId, snapshot: SessionSnapshot) -> Self {
-        Self {
-            session_id: id.to_string(),
-            r#type: snapshot.kind.into(),
-            status: snapshot.status.into(),
-            target_language_code: snapshot.target_language_code,
-            topic_id: snapshot.topic_id.map(|id| id.to_string()),
-            topic_title: snapshot.topic_title,
-            host_user_id: snapshot.host_user_id.to_string(),
-            min_participants: snapshot.min_participants,
-            max_participants: snapshot.max_participants,
-            participant_count: snapshot.participant_count,
-            created_at: instant(snapshot.created_at),
-            started_at: snapshot.started_at.map(instant),
-            expires_at: snapshot.expires_at.map(instant),
-            ended_at: snapshot.ended_at.map(instant),
-        }
-    }
-}
-
 impl From<SessionOutline> for SessionView {
     fn from(outline: SessionOutline) -> Self {
-        Self::new(&outline.id, outline.snapshot)
+        Self {
+            session_id: outline.id.to_string(),
+            r#type: outline.kind,
+            status: outline.status,
+            target_language_code: outline.target_language_code,
+            topic_id: outline.topic_id,
+            topic_title: outline.topic_title,
+            host_user_id: outline.host_user_id.to_string(),
+            min_participants: outline.min_participants,
+            max_participants: outline.max_participants,
+            participant_count: outline.participant_count,
+            created_at: instant(outline.created_at),
+            started_at: outline.started_at.map(instant),
+            expires_at: outline.expires_at.map(instant),
+            ended_at: outline.ended_at.map(instant),
+        }
     }
 }
 
@@ -183,23 +94,26 @@ impl From<SessionOutline> for SessionView {
 pub(super) struct MemberView {
     #[serde(flatten)]
     session: SessionView,
-    /// The caller's, the last one for who has left.
-    role: RoleName,
+    /// The caller's, the last one for who has left: `host` or `participant`; more words may be added.
+    #[schema(example = "host")]
+    role: String,
     /// For open members of a private session; null for whoever has left.
     #[schema(required)]
     invite_code: Option<String>,
 }
 
-impl MemberView {
-    /// `session` as `user_id` sees it; `None` for whoever was never in.
-    pub(super) fn of(session: &Session, user_id: &UserId) -> Option<Self> {
-        let member = session.participant(user_id)?;
-        let code = session.invite_code.as_ref().filter(|_| member.is_open());
-        Some(Self {
-            session: SessionView::new(&session.id, session.snapshot()),
-            role: member.role.into(),
-            invite_code: code.map(|code| code.as_str().to_owned()),
-        })
+impl From<Participation> for MemberView {
+    fn from(participation: Participation) -> Self {
+        let Participation {
+            mut session,
+            membership,
+        } = participation;
+        let code = session.invite_code.take();
+        Self {
+            session: SessionView::from(session),
+            role: membership.role,
+            invite_code: code.filter(|_| membership.left_at.is_none()),
+        }
     }
 }
 
@@ -218,8 +132,12 @@ pub(super) struct CurrentView {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ParticipantView {
     user_id: String,
-    role: RoleName,
-    status: Presence,
+    /// `host` or `participant`; more words may be added.
+    #[schema(example = "participant")]
+    role: String,
+    /// `waiting`, `connected` or `disconnected`; more words may be added.
+    #[schema(example = "connected")]
+    status: String,
     /// The first join.
     #[schema(format = DateTime)]
     joined_at: String,
@@ -235,18 +153,17 @@ pub(super) struct ParticipantView {
 }
 
 impl ParticipantView {
-    /// `participant` at `now`.
-    pub(super) fn at(participant: &Participant, now: Timestamp) -> Self {
-        let snapshot = participant.snapshot(now);
+    /// `member` at `now`.
+    pub(super) fn at(member: Member, now: Timestamp) -> Self {
         Self {
-            user_id: snapshot.user_id.to_string(),
-            role: snapshot.role.into(),
-            status: snapshot.status.into(),
-            joined_at: instant(snapshot.joined_at),
-            left_at: snapshot.left_at.map(instant),
-            present_seconds: snapshot.present_seconds,
-            speaking_time_seconds: snapshot.speaking_time_seconds,
-            rejoin: snapshot.rejoin,
+            present_seconds: member.present_seconds(now),
+            user_id: member.user_id.to_string(),
+            role: member.membership.role,
+            status: member.status,
+            joined_at: instant(member.membership.joined_at),
+            left_at: member.membership.left_at.map(instant),
+            speaking_time_seconds: member.membership.speaking_time_seconds,
+            rejoin: member.rejoin_count > 0,
         }
     }
 }
@@ -256,15 +173,21 @@ impl ParticipantView {
 #[serde(rename_all = "camelCase")]
 pub(super) struct HistoryLine {
     session_id: String,
-    r#type: Kind,
-    status: Status,
+    /// `public` or `private`; more words may be added.
+    #[schema(example = "public")]
+    r#type: String,
+    /// `waiting`, `active` or `ended`; more words may be added.
+    #[schema(example = "waiting")]
+    status: String,
     target_language_code: String,
     #[schema(required)]
     topic_id: Option<String>,
     /// As given at creation.
     #[schema(required)]
     topic_title: Option<String>,
-    role: RoleName,
+    /// The caller's, the last one for who has left: `host` or `participant`; more words may be added.
+    #[schema(example = "participant")]
+    role: String,
     /// Distinct users ever.
     #[schema(minimum = 1)]
     participant_count: i32,
@@ -282,34 +205,34 @@ pub(super) struct HistoryLine {
     started_at: Option<String>,
     #[schema(required, format = DateTime)]
     ended_at: Option<String>,
-    #[schema(required)]
-    end_reason: Option<Ending>,
+    /// `host_ended`, `all_left`, `timeout` or `never_started`; more words may be added.
+    #[schema(required, example = "host_ended")]
+    end_reason: Option<String>,
 }
 
 impl HistoryLine {
-    /// `entry` at `now` (contract 2, AC8).
-    pub(super) fn at(entry: HistoryEntry, now: Timestamp) -> Self {
-        let HistoryEntry {
+    /// `participation` at `now` (contract 2, AC8).
+    pub(super) fn at(participation: Participation, now: Timestamp) -> Self {
+        let Participation {
             session,
             membership,
-        } = entry;
-        let snapshot = session.snapshot;
+        } = participation;
         Self {
+            duration: session.duration_seconds(now),
             session_id: session.id.to_string(),
-            r#type: snapshot.kind.into(),
-            status: snapshot.status.into(),
-            duration: snapshot.duration_seconds(now),
-            target_language_code: snapshot.target_language_code,
-            topic_id: snapshot.topic_id.map(|id| id.to_string()),
-            topic_title: snapshot.topic_title,
-            role: membership.role.into(),
+            r#type: session.kind,
+            status: session.status,
+            target_language_code: session.target_language_code,
+            topic_id: session.topic_id,
+            topic_title: session.topic_title,
+            role: membership.role,
             participant_count: session.total_participants,
             speaking_time_seconds: membership.speaking_time_seconds,
             joined_at: instant(membership.joined_at),
             left_at: membership.left_at.map(instant),
-            started_at: snapshot.started_at.map(instant),
-            ended_at: snapshot.ended_at.map(instant),
-            end_reason: session.end_reason.map(Ending::from),
+            started_at: session.started_at.map(instant),
+            ended_at: session.ended_at.map(instant),
+            end_reason: session.end_reason,
         }
     }
 }

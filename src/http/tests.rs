@@ -1,13 +1,14 @@
 //! The contract's section 5, as far as it needs no database: what is refused, probes, the document.
 //! The views themselves are tested on a real one.
 
+mod crowds;
+
 use std::sync::Mutex;
 
 use axum::http::HeaderMap;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -33,22 +34,38 @@ impl Health for Fixed {
 
 /// A listener's sources whose database does not answer, with the caller by their own word.
 async fn sources(health: Fixed) -> Sources {
-    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10";
-    let views = MongoViews::open(nowhere, "none").await;
-    let settings = Settings::default();
+    sources_of(health, "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10").await
+}
+
+/// The same of another database.
+async fn sources_of(health: Fixed, uri: &str) -> Sources {
+    sources_with(health, uri, &Settings::default()).await
+}
+
+async fn sources_with(health: Fixed, uri: &str, settings: &Settings) -> Sources {
+    let views = MongoViews::open(uri, "none").await;
     let auth = &settings.http.auth;
     let readers = Readers::new(views.expect("a good URI"), auth, &settings.rules);
     let readers = readers.expect("mode none needs nothing");
-    Sources::new(Arc::new(health), Metrics::detached(), readers, auth.mode)
+    Sources::new(
+        Arc::new(health),
+        Metrics::detached(),
+        readers,
+        &settings.http,
+    )
 }
 
 async fn ask(health: Fixed, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
+    ask_router(router(sources(health).await), method, path).await
+}
+
+async fn ask_router(router: Router, method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .body(Body::empty())
         .expect("a request");
-    let answer = router(sources(health).await)
+    let answer = router
         .oneshot(request)
         .await
         .expect("the router never fails");
@@ -153,6 +170,61 @@ async fn a_failing_readiness_leaves_liveness_alone() {
 }
 
 #[tokio::test]
+async fn contract_5_a_readiness_for_reads_is_of_the_database_and_the_drain_alone() {
+    let health = Fixed {
+        live: Mutex::default(),
+        ready: Mutex::new(vec![
+            Check::fail("brokers", "no broker is connected"),
+            Check::pass("draining"),
+        ]),
+    };
+    for (path, status) in [
+        ("/readyz?for=", 200),
+        ("/readyz?for=writes", 400),
+        ("/readyz?four=reads", 400),
+        ("/readyz?for=reads&for=reads", 400),
+    ] {
+        let (answered, ..) = ask(Fixed::default(), "GET", path).await;
+        assert_eq!(answered.as_u16(), status, "{path}");
+    }
+    let (status, _, body) = ask(health, "GET", "/readyz?for=reads").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(
+        body,
+        serde_json::json!({"status": "fail", "checks": {
+            "database": {"status": "fail", "detail": "no read has been tried yet"},
+            "draining": {"status": "pass"},
+        }})
+    );
+}
+
+#[tokio::test]
+async fn contract_5_with_a_listener_of_their_own_probes_are_there_and_nowhere_else() {
+    let mut settings = Settings::default();
+    settings.http.ops_listen = Some(([127, 0, 0, 1], 0).into());
+    let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10";
+    let sources = sources_with(Fixed::default(), nowhere, &settings).await;
+    for (path, of_reads, of_ops) in [
+        ("/livez", 404, 200),
+        ("/readyz", 404, 200),
+        ("/readyz?for=reads", 404, 503),
+        ("/metrics", 404, 200),
+        ("/openapi.json", 200, 404),
+        ("/docs", 200, 404),
+        ("/sessions/history", 401, 404),
+        ("/console", 404, 404),
+    ] {
+        let reads = ask_router(router(sources.clone()), "GET", path).await;
+        let ops = ask_router(ops_router(sources.clone()), "GET", path).await;
+        let answered = (reads.0.as_u16(), ops.0.as_u16());
+        assert_eq!(answered, (of_reads, of_ops), "{path}");
+    }
+    let (_, _, document) = ask_router(router(sources), "GET", "/openapi.json").await;
+    assert!(!document.contains("/readyz"), "{document}");
+}
+
+#[tokio::test]
 async fn head_is_get_without_a_body() {
     for path in ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         let (status, headers, body) = ask(Fixed::default(), "HEAD", path).await;
@@ -230,7 +302,7 @@ async fn contract_5_bad_parameters_are_400_and_too_much_is_not_even_read() {
             400,
             "invalid_argument",
         ),
-        ("/sessions/history?userId=", 400, "invalid_argument"),
+        ("/sessions/history?userId=", 401, "unauthorized"),
         (
             "/sessions/current?userId=ann&limit=5",
             400,
@@ -353,54 +425,6 @@ async fn headers_beyond_their_bound_are_refused_in_words() {
         let answer = exchange(address, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
         assert!(answer.contains("headers_too_large"), "{answer}");
-    }
-    stop.cancel();
-    served.await.expect("no panic");
-}
-
-#[tokio::test]
-async fn an_idle_connection_gives_way_to_a_new_one_and_a_busy_one_does_not() {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await;
-    let listener = listener.expect("a free port").with_connections(2);
-    let address = listener.address();
-    let stop = CancellationToken::new();
-    let (asked, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (asks, waits) = (Arc::clone(&asked), Arc::clone(&released));
-    let slow = move || async move {
-        asks.notify_one();
-        waits.notified().await;
-        "at last"
-    };
-    let router = Router::new()
-        .route("/slow", get(slow))
-        .route("/quick", get(|| async { "at once" }));
-    let served = tokio::spawn(listener.serve(router, stop.clone()));
-    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-
-    let mut idle = TcpStream::connect(address).await.expect("it listens");
-    idle.write_all(b"GET /quick HT")
-        .await
-        .expect("a part of a head");
-    let slow = ask("/slow");
-    let slow = tokio::spawn(async move { exchange(address, slow.as_bytes()).await });
-    asked.notified().await;
-    let answer = exchange(address, ask("/quick").as_bytes()).await;
-    assert!(answer.ends_with("at once"), "{answer}");
-    drop(idle);
-
-    // Both places are taken by those who ask: the next waits.
-    let other = ask("/slow");
-    let other = tokio::spawn(async move { exchange(address, other.as_bytes()).await });
-    asked.notified().await;
-    let third = ask("/quick");
-    let third = tokio::spawn(async move { exchange(address, third.as_bytes()).await });
-    tokio::task::yield_now().await;
-    assert!(!third.is_finished());
-    released.notify_one();
-    assert!(third.await.expect("no panic").ends_with("at once"));
-    released.notify_one();
-    for busy in [slow, other] {
-        assert!(busy.await.expect("no panic").ends_with("at last"));
     }
     stop.cancel();
     served.await.expect("no panic");

@@ -10,6 +10,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
+use super::reach;
 use super::settings::{Settings, SetupError};
 
 pub(crate) type Client = AdminClient<DefaultClientContext>;
@@ -41,11 +42,16 @@ pub(crate) async fn with_client<T: Send + 'static>(
     work: impl FnOnce(&Client, &Handle) -> Result<T, SetupError> + Send + 'static,
 ) -> Result<T, SetupError> {
     settings.refuse_owned()?;
-    let config = settings.admin();
+    let settings = settings.clone();
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let client: Client = config.create()?;
-        work(&client, &runtime)
+        // This client's own words would pile up in a queue that is never polled.
+        let brokers = reach::reach(&settings)?;
+        let client: Client = settings.admin().create()?;
+        work(&client, &runtime).map_err(|error| match error {
+            SetupError::Unavailable { .. } => reach::astray(&settings, &brokers).unwrap_or(error),
+            error => error,
+        })
     })
     .await
     .map_err(|error| SetupError::Client {

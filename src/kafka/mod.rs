@@ -1,25 +1,31 @@
 //! Kafka's two ends as traits that lanes see, and their librdkafka implementations. Knows no schema,
 //! no rule and no database; positions come in from outside, committed offsets are only a lag gauge.
 
+mod access;
 mod admin;
 mod consumer;
 mod health;
 mod offsets;
 mod partitioner;
 mod producer;
+mod reach;
 mod scan;
+mod security;
 mod sender;
 mod settings;
 mod tail;
 pub mod topics;
 mod words;
 
+pub use self::access::{Answer, Operation, Permission, Questions, Resource, permissions};
 pub use self::consumer::{Assignments, Consumer, PartitionLog, REVOKE_LIMIT, Start};
 pub use self::health::Health;
-pub use self::offsets::{bounds, without_records};
+pub use self::offsets::{at_the_end, bounds};
 pub use self::partitioner::partition_of;
 pub use self::producer::{KafkaPublisher, Producer, record_bytes};
+pub use self::reach::{ListenerFound, Obstacle, listeners};
 pub use self::scan::{Scan, Span, spans};
+pub use self::security::{SecurityFault, security_fault};
 pub use self::sender::{Sender, Unsent};
 pub use self::settings::{Settings, SetupError};
 pub use self::tail::Tail;

@@ -2,13 +2,15 @@
 //! show or move positions. Asks the brokers once and keeps nothing; lanes ask through their own consumer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
+use futures::future::join_all;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::Offset;
+use rdkafka::{ClientConfig, TopicPartitionList};
 
 use super::admin::{self, Quiet};
 use super::settings::{Settings, SetupError};
@@ -53,57 +55,73 @@ pub async fn bounds(
     .await
 }
 
+/// How long the partitions are read for [`at_the_end`].
+const READ_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Those of `positions` behind which no record is left, though their logs go on: with transaction
-/// markers or aborted records. Reads one record of each of the others.
+/// Those of `positions` behind which no committed record stands, though the log may go on there with
+/// markers of transactions and aborted records. Reads up to the first record of each.
 ///
 /// # Errors
-/// [`SetupError::Unavailable`] and refused properties.
-pub async fn without_records(
+/// Refused properties.
+pub async fn at_the_end(
     settings: &Settings,
-    positions: &BTreeMap<TopicPartition, i64>,
+    positions: BTreeMap<TopicPartition, i64>,
 ) -> Result<BTreeSet<TopicPartition>, SetupError> {
     settings.refuse_owned()?;
-    let mut config = settings.reader();
-    // Nothing of the records is used, and librdkafka's way of meeting a wrong checksum may be its end.
-    config.set("check.crcs", "false");
-    let (positions, brokers) = (positions.clone(), settings.brokers.clone());
-    let found = tokio::task::spawn_blocking(move || {
-        let mut found = BTreeSet::new();
-        let topics: BTreeSet<_> = positions.keys().map(|lane| lane.topic.clone()).collect();
-        for topic in topics {
-            // The news of an end names the partition, and not its topic.
-            let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
-            let of_topic = positions.iter().filter(|(lane, _)| lane.topic == topic);
-            let mut left: BTreeMap<i32, &TopicPartition> = BTreeMap::new();
-            let mut wanted = TopicPartitionList::new();
-            for (lane, next) in of_topic {
-                wanted.add_partition_offset(&topic, lane.partition, Offset::Offset(*next))?;
-                left.insert(lane.partition, lane);
-            }
-            consumer.assign(&wanted)?;
-            let started = Instant::now();
-            while !left.is_empty() {
-                match consumer.poll(POLL) {
-                    Some(Ok(record)) => drop(left.remove(&record.partition())),
-                    Some(Err(KafkaError::PartitionEOF(partition))) => {
-                        found.extend(left.remove(&partition).cloned());
-                    }
-                    // librdkafka goes on by itself.
-                    Some(Err(_)) | None if started.elapsed() < admin::TIMEOUT => {}
-                    Some(Err(_)) | None => {
-                        return Err(SetupError::Unavailable {
-                            brokers,
-                            reason: format!("nothing of topic {topic} could be read"),
-                        });
-                    }
+    // An end is reported by its partition's number alone, so each topic has a client of its own.
+    let mut topics: BTreeMap<Arc<str>, BTreeMap<i32, i64>> = BTreeMap::new();
+    for (lane, next) in positions {
+        let partitions = topics.entry(Arc::clone(&lane.topic)).or_default();
+        partitions.insert(lane.partition, next);
+    }
+    let reads = topics.into_iter().map(|(topic, positions)| {
+        let mut config = settings.reader();
+        // Nothing of the records is used, and librdkafka may die of a wrong checksum.
+        config.set("check.crcs", "false");
+        tokio::task::spawn_blocking(move || ends_of(&config, &topic, positions))
+    });
+    let mut ends = BTreeSet::new();
+    for read in join_all(reads).await {
+        let read = read.map_err(|error| SetupError::Client {
+            reason: error.to_string(),
+        });
+        ends.extend(read??);
+    }
+    Ok(ends)
+}
+
+fn ends_of(
+    config: &ClientConfig,
+    topic: &Arc<str>,
+    mut positions: BTreeMap<i32, i64>,
+) -> Result<BTreeSet<TopicPartition>, SetupError> {
+    let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
+    let mut wanted = TopicPartitionList::new();
+    for (partition, next) in &positions {
+        wanted.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+    }
+    consumer.assign(&wanted)?;
+    let mut ends = BTreeSet::new();
+    let began = Instant::now();
+    while !positions.is_empty() && began.elapsed() < READ_WITHIN {
+        match consumer.poll(POLL) {
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if positions.remove(&partition).is_some() {
+                    ends.insert(TopicPartition::new(Arc::clone(topic), partition));
                 }
             }
+            Some(Ok(message)) => {
+                // A record waits; the others of this partition need not be fetched.
+                if positions.remove(&message.partition()).is_some() {
+                    let mut done = TopicPartitionList::new();
+                    done.add_partition(topic, message.partition());
+                    consumer.pause(&done)?;
+                }
+            }
+            // What cannot be read waits.
+            Some(Err(_)) | None => {}
         }
-        Ok(found)
-    });
-    found.await.map_err(|error| SetupError::Client {
-        reason: error.to_string(),
-    })?
+    }
+    Ok(ends)
 }

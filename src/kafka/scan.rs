@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{Quiet, TIMEOUT};
 use super::consumer::to_record;
+use super::reach::reach;
 use super::settings::{Settings, SetupError};
 use crate::record::{Record, TopicPartition};
 
@@ -65,7 +66,9 @@ pub async fn spans(
     settings.refuse_owned()?;
     let (config, brokers) = (settings.reader(), settings.brokers.clone());
     let topic = topic.to_owned();
+    let settings = settings.clone();
     blocking(move || {
+        reach(&settings)?;
         let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
         let unavailable = |error: KafkaError| unavailable(&brokers, error.to_string());
         let metadata = consumer

@@ -8,6 +8,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::reach::Obstacle;
+
 /// How to reach the brokers: `kafka.*` of contract section 6.
 #[derive(Clone)]
 pub struct Settings {
@@ -78,6 +80,24 @@ pub enum SetupError {
         /// What the client said.
         reason: String,
     },
+    /// Brokers were found, and cannot be used as the settings say.
+    #[error("the brokers at {brokers} cannot be used: {obstacle} ({detail})")]
+    Unusable {
+        /// `kafka.brokers`
+        brokers: String,
+        /// The cause, which knows the cure.
+        obstacle: Obstacle,
+        /// What the client said.
+        detail: String,
+    },
+}
+
+impl SetupError {
+    /// Whether it may pass by itself: brokers that come back, or that somebody corrects.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Unusable { .. })
+    }
 }
 
 /// Properties that the worker's guarantees rest on, with the reason for each.
@@ -248,6 +268,7 @@ impl Settings {
             &[
                 // What was deleted since it was asked for is gone; the rest is read all the same.
                 ("auto.offset.reset", "earliest"),
+                ("isolation.level", "read_committed"),
                 ("enable.auto.commit", "false"),
                 ("enable.partition.eof", "true"),
             ],
@@ -358,6 +379,13 @@ mod tests {
         );
         let chosen = settings(&[("session.timeout.ms", "6000")]).consumer();
         assert_eq!(chosen.get("session.timeout.ms"), Some("6000"));
+    }
+
+    #[test]
+    fn only_committed_records_are_read() {
+        for config in [settings(&[]).consumer(), settings(&[]).reader()] {
+            assert_eq!(config.get("isolation.level"), Some("read_committed"));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Deserialize;
 
 pub use self::brokers::{apply, delete, observe, partition_count};
-pub use self::plan::{Change, Drift, Growth, Observed, ObservedSetting, Plan, plan};
+pub use self::plan::{Change, Drift, Growth, Observed, ObservedSetting, Plan, Shown, Unseen, plan};
 use crate::record::TopicNames;
 
 /// The file as compiled in.
@@ -191,5 +191,17 @@ impl Topic {
         if self.subject.is_some() != self.compatibility.is_some() {
             faults.push(format!("{name}: subject and compatibility go together"));
         }
+        let policy = self.config.get("cleanup.policy");
+        if policy.is_some_and(|policy| is_compacted(policy)) {
+            faults.push(format!(
+                "{name}: cleanup.policy must be delete: compaction removes records that are needed"
+            ));
+        }
     }
+}
+
+/// Whether a topic with this `cleanup.policy` loses all records of a key but the last.
+#[must_use]
+pub fn is_compacted(policy: &str) -> bool {
+    policy.split(',').any(|part| part.trim() == "compact")
 }

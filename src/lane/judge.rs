@@ -1,41 +1,45 @@
 //! Judging a batch: synchronous, on what was loaded, one message after another. Later messages see what
 //! earlier ones did; nothing leaves the batch before it is committed. A message that makes the rules
-//! panic ends as `internal_error`, with a dead letter, and leaves no other trace.
+//! panic, or that needs a document which cannot be read, ends as `internal_error` with a dead letter and
+//! leaves no other trace.
 
-mod ask;
+mod load;
 mod plan;
+mod workspace;
 
-pub(super) use ask::ask;
-pub(super) use plan::{Fate, Plan};
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+pub(super) use load::load_request;
+pub(super) use plan::{FailureReason, Outcome, ParkReason, Plan, Tally};
+
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::{
     Admission, Cause, CommandResult, Context, Decision, InviteCode, MessageId, Remembered, Request,
-    Rules, Session, SessionId, State, Timestamp, UserChange, UserId, UserLimits, admit, decide,
-    elapse, refuse_attempts,
+    Rules, SessionId, State, Timestamp, admit, decide, elapse, refuse_attempts,
 };
 use crate::kafka::record_bytes;
-use crate::record::{Origin, OutRecord, TopicPartition};
-use crate::store::{
-    Forward, ForwardEntry, Found, LedgerEntry, Loaded, SessionWrite, StoredSession, UserWrite,
-};
+use crate::record::{Origin, OutRecord};
+use crate::store::{Evidence, Forward, ForwardEntry, LedgerEntry, Loaded, Unreadable};
 use crate::wire::{Codec, DeadLetterReason, Decoded, Passthrough};
 
 use super::Homes;
 use super::cache::Cache;
-use super::intake::Item;
+use super::intake::{Content, Item, Message, Trial};
+use workspace::{SessionLocation, Workspace};
 
-/// How often a record may go home (contract 1, Forwarding).
+/// How often a record may be forwarded (contract 1, Forwarding).
 const MAX_HOPS: u32 = 3;
 /// How long the evidence of a forward is kept: longer than a topic usually keeps the forwarded record.
-const FORWARD_RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
+const FORWARD_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a match is remembered at least (contract 2).
+const MATCH_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a lane knows while it judges.
-pub(super) struct Bench<'a> {
-    pub(super) lane: &'a TopicPartition,
+pub(super) struct JudgeContext<'a> {
     /// The partition of `session-command` that this lane is the home of.
     pub(super) home: Option<i32>,
     pub(super) homes: &'a Homes,
@@ -43,6 +47,7 @@ pub(super) struct Bench<'a> {
     pub(super) rules: &'a Rules,
     pub(super) group: &'a str,
     pub(super) now: Timestamp,
+    /// Bytes of output after which the batch ends.
     pub(super) outbox_bytes: usize,
     /// What the broker takes at most in one record of a topic, in bytes.
     pub(super) record_bytes: &'a (dyn Fn(&str) -> usize + Sync),
@@ -50,7 +55,7 @@ pub(super) struct Bench<'a> {
 
 /// Judges due sessions, then items, until the outbox is full.
 pub(super) fn judge(
-    bench: &Bench<'_>,
+    context: &JudgeContext<'_>,
     cache: &mut Cache,
     loaded: &Loaded,
     items: &[Item],
@@ -58,14 +63,9 @@ pub(super) fn judge(
     draw_code: &mut dyn FnMut() -> InviteCode,
 ) -> Plan {
     let mut batch = Batch {
-        bench,
-        cache,
-        loaded,
-        sessions: BTreeMap::new(),
-        users: BTreeMap::new(),
-        releases: BTreeMap::new(),
-        remembered: HashMap::new(),
-        codes: HashMap::new(),
+        context,
+        workspace: Workspace::new(cache, loaded, context.rules),
+        settled: HashSet::new(),
         outbox_bytes: 0,
         plan: Plan::default(),
     };
@@ -73,47 +73,48 @@ pub(super) fn judge(
         if batch.is_full() {
             break;
         }
-        batch.look_at(session_id);
-        batch.plan.timers_taken += 1;
+        batch.fire_due(session_id);
+        batch.plan.deadlines += 1;
     }
     for item in items {
         if batch.is_full() {
             break;
         }
         batch.judge(item, draw_code);
-        batch.plan.taken += 1;
+        batch.plan.messages += 1;
     }
-    batch.finish()
-}
-
-struct Working {
-    before: Option<Arc<StoredSession>>,
-    /// `None`: the session was looked up and does not exist yet.
-    current: Option<Session>,
-    home: i32,
-    changed: bool,
-}
-
-struct WorkingUser {
-    expected: Option<i64>,
-    limits: UserLimits,
-    changed: bool,
+    let mut plan = batch.plan;
+    batch.workspace.write(&mut plan.writes);
+    plan
 }
 
 struct Batch<'a, 'b> {
-    bench: &'a Bench<'b>,
-    cache: &'a mut Cache,
-    loaded: &'a Loaded,
-    sessions: BTreeMap<SessionId, Working>,
-    users: BTreeMap<UserId, WorkingUser>,
-    /// Places freed of users who were not read.
-    releases: BTreeMap<UserId, Vec<SessionId>>,
-    /// What this batch itself has judged.
-    remembered: HashMap<MessageId, LedgerEntry>,
-    /// Codes that this batch itself has given out.
-    codes: HashMap<InviteCode, SessionId>,
+    context: &'a JudgeContext<'b>,
+    workspace: Workspace<'a>,
+    /// Forwards that this batch itself has judged.
+    settled: HashSet<Forward>,
     outbox_bytes: usize,
     plan: Plan,
+}
+
+/// One message on its way through the judge.
+struct Case<'a> {
+    item: &'a Item,
+    message: &'a Message,
+    /// Where the record was first read.
+    origin: Origin,
+    /// How often it was forwarded.
+    hops: u32,
+}
+
+impl Case<'_> {
+    fn decoded(&self) -> &Decoded {
+        &self.message.decoded
+    }
+
+    fn id(&self) -> &MessageId {
+        &self.message.id
+    }
 }
 
 /// A decision with what it publishes: its events, then its result.
@@ -140,177 +141,200 @@ impl Encoded {
     }
 }
 
-/// Where a request's session is.
-enum Whereabouts {
-    /// To be judged here; the session may still have to be made.
-    Here(Option<SessionId>),
-    /// At home in another partition.
-    Elsewhere { session_id: SessionId, home: i32 },
-}
-
 /// The rules panicked: a bug, caught at the message.
 struct Panicked;
+
+impl From<Panicked> for FailureReason {
+    fn from(_: Panicked) -> Self {
+        Self::Panicked
+    }
+}
+
+impl From<Unreadable> for FailureReason {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
 
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
 }
 
-impl Batch<'_, '_> {
+impl<'a> Batch<'a, '_> {
     fn is_full(&self) -> bool {
-        self.outbox_bytes >= self.bench.outbox_bytes
+        self.outbox_bytes >= self.context.outbox_bytes
     }
 
-    fn judge(&mut self, item: &Item, draw_code: &mut dyn FnMut() -> InviteCode) {
-        let (decoded, id) = match (&item.decoded, &item.id) {
-            (Ok(decoded), Some(id)) => (decoded, id),
-            (Err(poison), _) => {
-                return self.dead_letter(item, &DeadLetterReason::Poison(poison.clone()));
+    fn judge(&mut self, item: &'a Item, draw_code: &mut dyn FnMut() -> InviteCode) {
+        let message = match &item.content {
+            Content::Message(message) => message,
+            Content::Poison(poison) => {
+                return self.dead_letter(item, DeadLetterReason::Poison(poison.clone()));
             }
-            (Ok(_), None) => unreachable!("a decoded message has an id"),
         };
-        let claim = item
-            .claim
-            .as_ref()
-            .filter(|_| {
-                item.claimed_evidence(self.bench.lane)
-                    .is_some_and(|evidence| self.loaded.forwards.contains_key(&evidence))
-            })
-            .cloned();
-        if decoded.admitted && claim.is_none() {
-            return self.dead_letter(item, &DeadLetterReason::Forbidden);
+        let evidence = self.evidence_of(message);
+        let (origin, hops) = match (&evidence, &message.claim) {
+            (Ok(Some(_)), Some((forward, hops))) => (forward.origin.clone(), *hops),
+            (Ok(_) | Err(_), _) => (item.record.origin(), 0),
+        };
+        let case = Case {
+            item,
+            message,
+            origin,
+            hops,
+        };
+        let judged = evidence
+            .map_err(FailureReason::from)
+            .and_then(|evidence| self.judge_case(&case, evidence, draw_code));
+        if let Err(reason) = judged {
+            self.fail(&case, reason);
         }
-        let forwarded = claim.is_some();
-        let (origin, hops) = claim.unwrap_or_else(|| (item.record.origin(), 0));
-        if item.failing {
-            return self.fail(item, decoded, id, origin);
+    }
+
+    /// What the database knows of the forward that a message claims; `None`: it is no forward of ours.
+    fn evidence_of(&self, message: &Message) -> Result<Option<Evidence>, Unreadable> {
+        let Some((forward, _)) = &message.claim else {
+            return Ok(None);
+        };
+        if self.settled.contains(forward) {
+            return Ok(Some(Evidence::Settled));
         }
-        let known = self
-            .remembered
-            .get(id)
-            .or_else(|| self.loaded.ledger.get(id)?.as_ref().ok());
-        if forwarded
-            && known.is_some_and(|entry| {
-                entry.origin == origin && entry.remembered.fingerprint == decoded.fingerprint
-            })
-        {
-            self.plan.fates.push(Fate::Dropped);
-            return;
+        let found = self.workspace.loaded().forwards.get(forward);
+        found.cloned().transpose()
+    }
+
+    fn judge_case(
+        &mut self,
+        case: &Case<'_>,
+        evidence: Option<Evidence>,
+        draw_code: &mut dyn FnMut() -> InviteCode,
+    ) -> Result<(), FailureReason> {
+        let (item, decoded) = (case.item, case.decoded());
+        if decoded.admitted && evidence.is_none() {
+            self.dead_letter(item, DeadLetterReason::Forbidden);
+            return Ok(());
+        }
+        if let (Some(Evidence::Sent), Some((forward, _))) = (evidence, &case.message.claim) {
+            self.settle(forward);
+        }
+        if item.trial == Trial::Condemned {
+            return Err(FailureReason::Refused);
+        }
+        let known = self.workspace.remembered(case.id())?;
+        if known.is_some_and(|entry| is_repeat(entry, case, evidence)) {
+            self.plan.tally.outcomes.push(Outcome::Dropped);
+            return Ok(());
         }
         let remembered = known.map(|entry| &entry.remembered);
-        let (now, rules) = (self.bench.now, self.bench.rules);
-        let admission = guarded(|| {
-            admit(
-                &decoded.message,
-                &decoded.fingerprint,
-                remembered,
-                now,
-                rules,
-            )
-        });
+        let (now, rules) = (self.context.now, self.context.rules);
+        let fingerprint = &decoded.fingerprint;
+        let admission = guarded(|| admit(&decoded.message, fingerprint, remembered, now, rules))?;
         match admission {
-            Err(Panicked) => self.fail(item, decoded, id, origin),
-            Ok(Admission::Settled { result, remember }) => {
-                let fate = if result.replayed {
-                    Fate::Replayed
+            Admission::Settled { result, remember } => {
+                let outcome = if result.replayed {
+                    Outcome::Replayed
                 } else {
-                    Fate::Decided
+                    Outcome::Decided
                 };
                 self.publish_result(item, &result);
                 if remember {
-                    self.remember(id, decoded, result, origin);
+                    self.remember(case, result);
                 }
-                self.plan.fates.push(fate);
+                self.plan.tally.outcomes.push(outcome);
+                Ok(())
             }
-            Ok(Admission::Proceed(request)) => {
-                self.route(item, decoded, id, origin, hops, &request, draw_code);
+            Admission::Proceed(request) => self.route(case, &request, draw_code),
+        }
+    }
+
+    fn route(
+        &mut self,
+        case: &Case<'_>,
+        request: &Request,
+        draw_code: &mut dyn FnMut() -> InviteCode,
+    ) -> Result<(), FailureReason> {
+        let location = match self.locate(request)? {
+            SessionLocation::Elsewhere { session_id, .. }
+                if case.hops >= MAX_HOPS && !self.workspace.is_stored(&session_id) =>
+            {
+                // Workers disagree on the home of a new session: it is created where it is.
+                self.plan.tally.hops_exceeded += 1;
+                SessionLocation::Here(Some(session_id))
+            }
+            location => location,
+        };
+        match location {
+            SessionLocation::Elsewhere { session_id, home } => {
+                self.judge_elsewhere(case, request, &session_id, home)
+            }
+            SessionLocation::Here(session_id) => {
+                let code = matches!(request, Request::Create { .. }).then(draw_code);
+                self.judge_here(case, request, session_id.as_ref(), code)
             }
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one record's circumstances, named"
-    )]
-    fn route(
+    /// Forwards a message to its session's home; too many failed codes are refused before that.
+    fn judge_elsewhere(
         &mut self,
-        item: &Item,
-        decoded: &Decoded,
-        id: &MessageId,
-        origin: Origin,
-        hops: u32,
+        case: &Case<'_>,
         request: &Request,
-        draw_code: &mut dyn FnMut() -> InviteCode,
-    ) {
-        let whereabouts = match self.find(request) {
-            Whereabouts::Elsewhere {
-                session_id,
-                home: _,
-            } if hops >= MAX_HOPS && !self.is_known(&session_id) => {
-                // Partitions disagree on where a new session belongs: it is made where it is.
-                self.plan.hops_exceeded += 1;
-                Whereabouts::Here(Some(session_id))
-            }
-            whereabouts => whereabouts,
+        session_id: &SessionId,
+        home: i32,
+    ) -> Result<(), FailureReason> {
+        let users = self.workspace.limits_of(request, self.context.now)?;
+        let state = State {
+            session: None,
+            users: users.iter().collect(),
         };
-        let invite_code = matches!(request, Request::Create { .. }).then(draw_code);
-        let context = Context {
-            now: self.bench.now,
-            rules: self.bench.rules,
+        let (codec, context) = (self.context.codec, self.rules_context(None));
+        let refusal = guarded(|| {
+            let refusal = refuse_attempts(&state, request, &context)?;
+            Some(Encoded::of(codec, refusal, &case.item.passthrough))
+        })?;
+        match refusal {
+            Some(encoded) => self.carry_out(case, encoded),
+            None => self.forward(case, session_id, home),
+        }
+        Ok(())
+    }
+
+    fn judge_here(
+        &mut self,
+        case: &Case<'_>,
+        request: &Request,
+        session_id: Option<&SessionId>,
+        invite_code: Option<InviteCode>,
+    ) -> Result<(), FailureReason> {
+        let users = self.workspace.limits_of(request, self.context.now)?;
+        let state = State {
+            session: session_id.and_then(|id| self.workspace.session(id)),
+            users: users.iter().collect(),
+        };
+        let (codec, context) = (self.context.codec, self.rules_context(invite_code));
+        let encoded = guarded(|| {
+            let decision = decide(&state, request, &context);
+            Encoded::of(codec, decision, &case.item.passthrough)
+        })?;
+        self.carry_out(case, encoded);
+        Ok(())
+    }
+
+    fn rules_context(&self, invite_code: Option<InviteCode>) -> Context<'a> {
+        Context {
+            now: self.context.now,
+            rules: self.context.rules,
             invite_code,
-        };
-        match whereabouts {
-            Whereabouts::Elsewhere { session_id, home } => {
-                let users = self.limits_of(request);
-                let state = State {
-                    session: None,
-                    users: users.iter().collect(),
-                };
-                let codec = self.bench.codec;
-                let refusal = guarded(|| {
-                    let refusal = refuse_attempts(&state, request, &context)?;
-                    Some(Encoded::of(codec, refusal, &item.passthrough))
-                });
-                match refusal {
-                    Err(Panicked) => self.fail(item, decoded, id, origin),
-                    Ok(Some(encoded)) => {
-                        self.carry_out(decoded, id, origin, request, None, encoded);
-                    }
-                    Ok(None) => {
-                        self.forward(item, decoded, &session_id, home, origin, hops + 1);
-                    }
-                }
-            }
-            Whereabouts::Here(session_id) => {
-                let users = self.limits_of(request);
-                let session = session_id.as_ref().and_then(|id| self.current(id));
-                let state = State {
-                    session,
-                    users: users.iter().collect(),
-                };
-                let codec = self.bench.codec;
-                let decision = guarded(|| {
-                    Encoded::of(codec, decide(&state, request, &context), &item.passthrough)
-                });
-                match decision {
-                    Err(Panicked) => self.fail(item, decoded, id, origin),
-                    Ok(encoded) => {
-                        self.carry_out(decoded, id, origin, request, session_id, encoded);
-                    }
-                }
-            }
         }
     }
 
     /// Finds the session of a request: in this batch, in the cache, in what was loaded.
-    fn find(&mut self, request: &Request) -> Whereabouts {
+    fn locate(&mut self, request: &Request) -> Result<SessionLocation, Unreadable> {
         let session_id = match request {
             Request::Join { invite_code, .. } => {
-                let known = (self.codes.get(invite_code))
-                    .or_else(|| self.loaded.invite_codes.get(invite_code))
-                    .or_else(|| self.cache.opens(invite_code));
-                match known {
-                    Some(session_id) => session_id.clone(),
-                    None => return Whereabouts::Here(None),
+                match self.workspace.session_by_code(invite_code) {
+                    Some(session_id) => session_id,
+                    None => return Ok(SessionLocation::Here(None)),
                 }
             }
             Request::Create { session_id, .. }
@@ -318,112 +342,29 @@ impl Batch<'_, '_> {
             | Request::Match { session_id, .. }
             | Request::Backfill { session_id, .. } => session_id.clone(),
         };
-        if self.bring(&session_id) {
-            return Whereabouts::Here(Some(session_id));
+        if self.workspace.load_into_batch(&session_id)? {
+            return Ok(SessionLocation::Here(Some(session_id)));
         }
-        let elsewhere = match self.loaded.sessions.get(&session_id) {
-            Some(Found::Elsewhere { home }) => Some(*home),
-            Some(Found::Here(_) | Found::Unreadable(_)) | None => self.cache.elsewhere(&session_id),
-        };
-        if let Some(home) = elsewhere {
-            return Whereabouts::Elsewhere { home, session_id };
+        if let Some(home) = self.workspace.stored_elsewhere(&session_id) {
+            return Ok(SessionLocation::Elsewhere { session_id, home });
         }
-        match request {
+        Ok(match request {
             Request::Create { .. } | Request::Match { .. } => {
-                let home = self.bench.homes.home_of(&session_id);
-                if self.bench.home == Some(home) {
-                    Whereabouts::Here(Some(session_id))
+                let home = self.context.homes.home_of(&session_id);
+                if self.context.home == Some(home) {
+                    SessionLocation::Here(Some(session_id))
                 } else {
-                    Whereabouts::Elsewhere { session_id, home }
+                    SessionLocation::Elsewhere { session_id, home }
                 }
             }
             Request::Join { .. } | Request::OnSession { .. } | Request::Backfill { .. } => {
-                Whereabouts::Here(None)
+                SessionLocation::Here(None)
             }
-        }
-    }
-
-    /// Brings a session at home here into the batch; false where there is none.
-    fn bring(&mut self, session_id: &SessionId) -> bool {
-        if let Some(working) = self.sessions.get(session_id) {
-            return working.current.is_some();
-        }
-        let stored =
-            self.cache
-                .get(session_id)
-                .or_else(|| match self.loaded.sessions.get(session_id) {
-                    Some(Found::Here(stored)) => Some(Arc::clone(stored)),
-                    Some(Found::Elsewhere { .. } | Found::Unreadable(_)) | None => None,
-                });
-        let Some(stored) = stored else { return false };
-        let working = Working {
-            current: Some(stored.session.clone()),
-            home: stored.home,
-            before: Some(stored),
-            changed: false,
-        };
-        self.sessions.insert(session_id.clone(), working);
-        true
-    }
-
-    fn is_known(&self, session_id: &SessionId) -> bool {
-        self.loaded.sessions.contains_key(session_id) || self.cache.contains(session_id)
-    }
-
-    fn current(&self, session_id: &SessionId) -> Option<&Session> {
-        self.sessions
-            .get(session_id)
-            .and_then(|working| working.current.as_ref())
-    }
-
-    /// The limits the decision looks at, as this batch has left them so far.
-    fn limits_of(&mut self, request: &Request) -> Vec<UserLimits> {
-        let today = self.bench.now.day();
-        request
-            .limited_users()
-            .into_iter()
-            .map(|user_id| {
-                let loaded = &self.loaded.users;
-                let releases = &mut self.releases;
-                let rules = self.bench.rules;
-                let working = self.users.entry(user_id.clone()).or_insert_with(|| {
-                    let stored = loaded.get(user_id).and_then(|user| user.as_ref().ok());
-                    let mut working = WorkingUser {
-                        expected: stored.map(|user| user.version),
-                        limits: stored.map_or_else(
-                            || UserLimits::unused(user_id.clone(), today),
-                            |user| user.limits.clone(),
-                        ),
-                        changed: false,
-                    };
-                    for session_id in releases.remove(user_id).unwrap_or_default() {
-                        let user_id = user_id.clone();
-                        working.limits.apply(
-                            &UserChange::Released {
-                                user_id,
-                                session_id,
-                            },
-                            rules,
-                        );
-                        working.changed = true;
-                    }
-                    working
-                });
-                working.limits.clone()
-            })
-            .collect()
+        })
     }
 
     /// Takes a decision into the batch, whole.
-    fn carry_out(
-        &mut self,
-        decoded: &Decoded,
-        id: &MessageId,
-        origin: Origin,
-        request: &Request,
-        session_id: Option<SessionId>,
-        encoded: Encoded,
-    ) {
+    fn carry_out(&mut self, case: &Case<'_>, encoded: Encoded) {
         let Encoded { decision, records } = encoded;
         let Decision {
             session,
@@ -432,230 +373,162 @@ impl Batch<'_, '_> {
             result,
         } = decision;
         if let Some(session) = session {
-            let session_id = session_id.expect("only a session that was found or made can change");
-            if let (Request::Create { .. }, Some(code)) = (request, &session.invite_code) {
-                self.codes.insert(code.clone(), session_id.clone());
-            }
-            self.update(&session_id, session);
+            self.workspace.update(session, self.own_home());
         }
-        self.change_users(users);
-        self.plan
+        self.workspace.change_users(users);
+        let tally = &mut self.plan.tally;
+        tally
             .events
             .extend(events.iter().map(|event| (event.kind, None)));
-        self.plan.results.push(result.code);
+        tally.results.push(result.code);
+        tally.outcomes.push(Outcome::Decided);
         for record in records {
             self.push(record);
         }
-        self.remember(id, decoded, result, origin);
-        self.plan.fates.push(Fate::Decided);
+        self.remember(case, result);
     }
 
-    fn update(&mut self, session_id: &SessionId, session: Session) {
-        let home = self
-            .bench
-            .home
-            .expect("only a home lane decides for sessions");
-        let working = self
-            .sessions
-            .entry(session_id.clone())
-            .or_insert_with(|| Working {
-                before: None,
-                current: None,
-                home,
-                changed: false,
-            });
-        working.current = Some(session);
-        working.changed = true;
+    fn own_home(&self) -> i32 {
+        let home = self.context.home;
+        home.expect("only a home lane decides for sessions")
     }
 
-    fn change_users(&mut self, changes: Vec<UserChange>) {
-        for change in changes {
-            let (UserChange::Joined { user_id, .. }
-            | UserChange::Released { user_id, .. }
-            | UserChange::FailedCode { user_id, .. }) = &change;
-            if let Some(working) = self.users.get_mut(user_id) {
-                working.limits.apply(&change, self.bench.rules);
-                working.changed = true;
-                continue;
+    /// Fires what is due of a session.
+    fn fire_due(&mut self, session_id: &SessionId) {
+        match self.workspace.load_into_batch(session_id) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.plan.inspected.push((session_id.clone(), None));
+                return;
             }
-            match change {
-                UserChange::Released {
-                    user_id,
-                    session_id,
-                } => {
-                    self.releases.entry(user_id).or_default().push(session_id);
-                }
-                UserChange::Joined { .. } | UserChange::FailedCode { .. } => {
-                    unreachable!("a user who takes something was looked up")
-                }
+            Err(unreadable) => {
+                let reason = ParkReason::Unreadable(unreadable);
+                self.plan.parked.push((session_id.clone(), reason));
+                return;
             }
         }
-    }
-
-    /// Looks at a session whose deadline has come.
-    fn look_at(&mut self, session_id: &SessionId) {
-        if !self.bring(session_id) {
-            return;
-        }
-        let context = Context {
-            now: self.bench.now,
-            rules: self.bench.rules,
-            invite_code: None,
-        };
-        let session = self.current(session_id).expect("the session was brought");
+        let session = self.workspace.session(session_id);
+        let session = session.expect("the session was loaded into the batch");
         let lateness = session
             .next_deadline()
-            .map(|at| self.bench.now.millis_since(at));
-        let codec = self.bench.codec;
+            .map(|at| self.context.now.millis_since(at));
+        let (codec, context) = (self.context.codec, self.rules_context(None));
         let elapsed = guarded(|| {
             let elapsed = elapse(session, &context);
-            let records: Vec<_> = elapsed
-                .events
-                .iter()
-                .map(|e| codec.event(e, None))
-                .collect();
+            let events = elapsed.events.iter();
+            let records: Vec<_> = events.map(|event| codec.event(event, None)).collect();
             (elapsed, records)
         });
         let Ok((elapsed, records)) = elapsed else {
-            self.plan.parked.push(session_id.clone());
+            let parked = (session_id.clone(), ParkReason::Panicked);
+            self.plan.parked.push(parked);
             return;
         };
         if let Some(session) = elapsed.session {
-            self.update(session_id, session);
+            self.workspace.update(session, self.own_home());
         }
-        self.change_users(elapsed.users);
-        self.plan
-            .events
-            .extend(elapsed.events.iter().map(|event| (event.kind, lateness)));
+        self.workspace.change_users(elapsed.users);
+        let events = elapsed.events.iter().map(|event| (event.kind, lateness));
+        self.plan.tally.events.extend(events);
         for record in records {
             self.push(record);
         }
-        let next = self.current(session_id).and_then(Session::next_deadline);
-        self.plan.looked_at.push((session_id.clone(), next));
+        let session = self.workspace.session(session_id);
+        let next = session.and_then(crate::domain::Session::next_deadline);
+        self.plan.inspected.push((session_id.clone(), next));
     }
 
     fn publish_result(&mut self, item: &Item, result: &CommandResult) {
-        let record = self.bench.codec.result(result, &item.passthrough);
+        let record = self.context.codec.result(result, &item.passthrough);
         self.push(record);
-        self.plan.results.push(result.code);
+        self.plan.tally.results.push(result.code);
     }
 
     fn push(&mut self, record: OutRecord) {
-        let max = (self.bench.record_bytes)(&record.topic);
+        let max = (self.context.record_bytes)(&record.topic);
         let record = fitted(record, max);
         self.outbox_bytes += record.size();
-        self.plan.outbox.push(record);
+        self.plan.writes.outbox.push(record);
     }
 
-    fn remember(
-        &mut self,
-        id: &MessageId,
-        decoded: &Decoded,
-        result: CommandResult,
-        origin: Origin,
-    ) {
-        let retention = self
-            .bench
-            .rules
-            .command_retention
-            .saturating_add(Rules::REMEMBERED_BEYOND);
-        // A match is remembered as long as its session (contract 2), and sessions are kept.
-        let forget_at = match id {
+    fn remember(&mut self, case: &Case<'_>, result: CommandResult) {
+        let kept = |retention: Duration| retention.saturating_add(Rules::REMEMBERED_BEYOND);
+        let retention = self.context.rules.command_retention;
+        // A match is remembered as long as its session, which is kept, and at least 7 days.
+        let forget_at = match case.id() {
             MessageId::Match(_) if result.code.is_none() => None,
-            MessageId::Match(_) | MessageId::Command(_) => Some(result.decided_at.plus(retention)),
+            MessageId::Match(_) => Some(kept(retention.max(MATCH_RETENTION))),
+            MessageId::Command(_) => Some(kept(retention)),
         };
         let entry = LedgerEntry {
-            id: id.clone(),
+            id: case.id().clone(),
+            origin: case.origin.clone(),
+            forget_at: forget_at.map(|after| result.decided_at.plus(after)),
             remembered: Remembered {
-                fingerprint: decoded.fingerprint,
+                fingerprint: case.decoded().fingerprint,
                 result,
             },
-            origin,
-            forget_at,
         };
-        self.plan.ledger.push(entry.clone());
-        self.remembered.insert(id.clone(), entry);
+        self.plan.writes.ledger.push(entry.clone());
+        self.workspace.remember(entry);
     }
 
-    fn forward(
-        &mut self,
-        item: &Item,
-        decoded: &Decoded,
-        session_id: &SessionId,
-        home: i32,
-        origin: Origin,
-        hops: u32,
-    ) {
-        let record =
-            self.bench
-                .codec
-                .forward(&item.record, decoded, session_id, home, &origin, hops);
+    fn settle(&mut self, forward: &Forward) {
+        if self.settled.insert(forward.clone()) {
+            self.plan.writes.settled.push(forward.clone());
+        }
+    }
+
+    fn forward(&mut self, case: &Case<'_>, session_id: &SessionId, home: i32) {
+        let (record, decoded, origin) = (&case.item.record, case.decoded(), &case.origin);
+        let codec = self.context.codec;
+        let record = codec.forward(record, decoded, session_id, home, origin, case.hops + 1);
         self.push(record);
         let forward = Forward {
-            origin,
+            origin: case.origin.clone(),
             home,
             fingerprint: decoded.fingerprint,
         };
-        let forget_at = self.bench.now.plus(FORWARD_RETENTION);
-        self.plan.forwards.push(ForwardEntry { forward, forget_at });
-        self.plan.fates.push(Fate::Forwarded);
+        let forget_at = self.context.now.plus(FORWARD_RETENTION);
+        let forwards = &mut self.plan.writes.forwards;
+        forwards.push(ForwardEntry { forward, forget_at });
+        self.plan.tally.outcomes.push(Outcome::Forwarded);
     }
 
-    fn dead_letter(&mut self, item: &Item, reason: &DeadLetterReason) {
-        let now = self.bench.now;
-        let record = self
-            .bench
-            .codec
-            .dead_letter(&item.record, reason, self.bench.group, now);
+    fn dead_letter(&mut self, item: &Item, reason: DeadLetterReason) {
+        let (codec, group, now) = (self.context.codec, self.context.group, self.context.now);
+        let record = codec.dead_letter(&item.record, &reason, group, now);
         self.push(record);
-        self.plan.dead_letters.push(reason.clone());
-        self.plan.fates.push(Fate::DeadLettered);
+        self.plan.tally.dead_letters.push(reason);
+        self.plan.tally.outcomes.push(Outcome::DeadLettered);
     }
 
     /// A message that makes the worker fail by itself: `internal_error`, and a dead letter beside it.
-    fn fail(&mut self, item: &Item, decoded: &Decoded, id: &MessageId, origin: Origin) {
-        let result = CommandResult::internal_error(&decoded.message, self.bench.now);
-        self.publish_result(item, &result);
-        let known = self.remembered.contains_key(id) || self.loaded.ledger.contains_key(id);
-        if !known {
-            self.remember(id, decoded, result, origin);
+    fn fail(&mut self, case: &Case<'_>, reason: FailureReason) {
+        let result = CommandResult::internal_error(&case.decoded().message, self.context.now);
+        self.publish_result(case.item, &result);
+        if !self.workspace.has_entry(case.id()) {
+            self.remember(case, result);
         }
-        self.dead_letter(item, &DeadLetterReason::Bug);
-    }
-
-    fn finish(self) -> Plan {
-        let mut plan = self.plan;
-        for (user_id, sessions) in self.releases {
-            plan.users.push(UserWrite::Release { user_id, sessions });
-        }
-        for (_, user) in self.users {
-            if user.changed {
-                plan.users.push(UserWrite::Replace {
-                    expected: user.expected,
-                    limits: user.limits,
-                });
-            }
-        }
-        for (_, working) in self.sessions {
-            if let (true, Some(session)) = (working.changed, working.current) {
-                let version = working.before.as_ref().map_or(0, |before| before.version) + 1;
-                let after = Arc::new(StoredSession {
-                    session,
-                    home: working.home,
-                    version,
-                });
-                plan.sessions.push(SessionWrite {
-                    before: working.before,
-                    after,
-                });
-            }
-        }
-        plan
+        self.plan.tally.failures.push(reason);
+        self.dead_letter(case.item, DeadLetterReason::Bug);
     }
 }
 
-/// Cuts headers until `record` fits the broker's maximum: only a sender's own headers, travelling along,
-/// can make it too large, and a record that the broker never takes would hold its lane for ever.
+/// Whether `case` is a further copy of a forward that its home has judged: a crash has repeated it.
+fn is_repeat(entry: &LedgerEntry, case: &Case<'_>, evidence: Option<Evidence>) -> bool {
+    if entry.remembered.fingerprint != case.decoded().fingerprint {
+        return false;
+    }
+    match evidence {
+        None => false,
+        Some(Evidence::Settled) => true,
+        Some(Evidence::Sent) => entry.origin == case.origin,
+    }
+}
+
+/// Cuts headers until `record` fits the broker's maximum: only a sender's own headers, which are passed
+/// on, can make it too large, and a record that the broker never takes would hold its lane forever.
 fn fitted(mut record: OutRecord, max: usize) -> OutRecord {
     while record_bytes(&record) > max {
         let largest = record

@@ -1,14 +1,15 @@
-//! The lanes of this process: fenced when a partition is assigned, started on its log, stopped and
-//! joined before the partition is let go. It keeps tasks, not state; a lane that dies of a bug takes
-//! the process down loudly, so that another owner can go on from the database.
+//! The lanes of this process: started when a partition is assigned, stopped and joined before the
+//! partition is let go. It keeps tasks, not state; a lane that dies of a bug ends the process loudly, so
+//! that another owner can go on from the database.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
 use rand::Rng;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,11 +20,9 @@ use crate::record::TopicPartition;
 use crate::store::Store;
 use crate::telemetry::names;
 
-use super::run::{Fenced, Lane, home_of_lane};
+use super::run::Lane;
 use super::{Phase, Shared};
 
-/// How long an assignment waits for the database before it holds a lane back.
-const FENCE: Duration = Duration::from_secs(5);
 /// How long a revoked lane may take to finish what is in flight.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -33,11 +32,10 @@ struct Running {
 }
 
 /// The lanes of one process.
-pub struct Lanes<S: Store, P, C> {
+pub struct Lanes<S, P, C> {
     shared: Arc<Shared<S, C>>,
     /// Gives each lane its own way to the output.
     publishers: Box<dyn Fn() -> P + Send + Sync>,
-    fenced: Mutex<BTreeMap<TopicPartition, Fenced<S::Lane>>>,
     running: Mutex<BTreeMap<TopicPartition, Running>>,
     /// Cancelled when a lane dies of a bug.
     fatal: CancellationToken,
@@ -58,58 +56,17 @@ where
         Self {
             shared,
             publishers,
-            fenced: Mutex::default(),
             running: Mutex::default(),
             fatal,
         }
     }
 
-    /// Becomes the owner of `lanes` and says where each is to be read from. A lane that the database
-    /// does not give within [`FENCE`] is held back, and fences itself when it runs.
-    async fn fence(&self, lanes: Vec<TopicPartition>) -> Vec<(TopicPartition, Start)> {
-        join_all(lanes.into_iter().map(|lane| self.fence_one(lane))).await
-    }
-
-    async fn fence_one(&self, lane: TopicPartition) -> (TopicPartition, Start) {
-        self.shared.board.note(&lane, Phase::Starting);
-        let home = home_of_lane(&self.shared.topics.session_command, &lane);
-        let fenced = tokio::time::timeout(FENCE, self.shared.store.fence(&lane, home)).await;
-        let start = match fenced {
-            Ok(Ok((store, position))) => {
-                let fenced = Fenced { store, position };
-                let start = fenced.read_from().map_or(Start::Earliest, Start::At);
-                let mut held = self.fenced.lock().unwrap_or_else(PoisonError::into_inner);
-                held.insert(lane.clone(), fenced);
-                start
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(lane = %lane, error = %error, "lane cannot be fenced yet");
-                Start::Held
-            }
-            Err(_) => {
-                tracing::warn!(lane = %lane, "lane cannot be fenced in time");
-                Start::Held
-            }
-        };
-        (lane, start)
-    }
-
-    /// Starts the lane of a partition that is now read from where `fence` said.
+    /// Starts the lane of a partition that is read nowhere yet: the lane fences itself and places its
+    /// log, so that one that has to wait does not delay the others.
     fn start<L: Log>(&self, name: TopicPartition, log: L) {
-        let fenced = self
-            .fenced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&name);
         let seed = rand::rng().random();
-        let lane = Lane::new(
-            name.clone(),
-            Arc::clone(&self.shared),
-            fenced,
-            log,
-            (self.publishers)(),
-            seed,
-        );
+        let publisher = (self.publishers)();
+        let lane = Lane::new(name.clone(), Arc::clone(&self.shared), log, publisher, seed);
         let stop = CancellationToken::new();
         let (fatal, child, label) = (self.fatal.clone(), stop.clone(), name.clone());
         let task = tokio::spawn(async move {
@@ -121,8 +78,7 @@ where
                 }
             }
         });
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = running.insert(name, Running { stop, task });
+        let before = self.running.lock().insert(name, Running { stop, task });
         debug_assert!(
             before.is_none(),
             "a partition is let go before it is assigned again"
@@ -133,14 +89,10 @@ where
     /// done by then is dropped, and the next owner goes on from the database.
     async fn stop(&self, lanes: &[TopicPartition], bound: Duration) {
         let stopping: Vec<_> = {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut fenced = self.fenced.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes
-                .iter()
-                .filter_map(|lane| {
-                    fenced.remove(lane);
-                    running.remove(lane).map(|running| (lane, running))
-                })
+            let mut running = self.running.lock();
+            let stopping = lanes.iter();
+            stopping
+                .filter_map(|lane| running.remove(lane).map(|running| (lane, running)))
                 .collect()
         };
         for (_, running) in &stopping {
@@ -173,7 +125,11 @@ where
     fn assigned(&self, lanes: Vec<TopicPartition>) -> BoxFuture<'_, Vec<(TopicPartition, Start)>> {
         metrics::counter!(names::REBALANCES, "kind" => "assigned").increment(1);
         tracing::info!(lanes = lanes.len(), "partitions were assigned");
-        Box::pin(self.fence(lanes))
+        for lane in &lanes {
+            self.shared.board.note(lane, Phase::Starting);
+        }
+        let held = lanes.into_iter().map(|lane| (lane, Start::Held)).collect();
+        Box::pin(std::future::ready(held))
     }
 
     fn started(&self, logs: Vec<PartitionLog>) {

@@ -1,39 +1,128 @@
-//! What lanes say of themselves: readiness, liveness and the gauge of lane states read it.
+//! What lanes report about themselves, read from their states: readiness, liveness, metrics and the log
+//! all show this one report.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::record::TopicPartition;
+use crate::store::{IntakeStop, StopReason};
 
 /// What a lane is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Becoming the owner: fencing, publishing again, loading deadlines.
+    /// Becoming the owner: fencing, loading, placing the log.
     Starting,
     /// Reading and deciding.
     Running,
-    /// Waiting for a fault of Kafka, MongoDB or the registry to pass.
-    Held,
-    /// Stopped loudly: its position does not fit the log; `lanes seek` moves it.
-    Adrift,
+    /// Deciding, but other writers are in the way again and again.
+    Contended {
+        /// Conflicts in a row.
+        conflicts: u32,
+    },
+    /// Waiting for a fault to pass.
+    Held {
+        /// The step that fails.
+        step: &'static str,
+        /// Why, and where known what to do.
+        reason: String,
+    },
+    /// Reading nothing until an operator helps. Deadlines and publishing go on.
+    Stopped(IntakeStop),
 }
 
 impl Phase {
+    /// Every name, for the gauge of lanes by state.
+    pub const NAMES: [&'static str; 8] = [
+        "starting",
+        "running",
+        "contended",
+        "held",
+        "position_lost",
+        "recreated",
+        "damaged",
+        "suspect",
+    ];
+
     /// The name in readiness and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
-            Self::Held => "held",
-            Self::Adrift => "adrift",
+            Self::Contended { .. } => "contended",
+            Self::Held { .. } => "held",
+            Self::Stopped(stop) => stop.reason.as_str(),
+        }
+    }
+
+    /// What holds `lane` up, and where known what to do.
+    pub fn explain(&self, lane: &TopicPartition) -> String {
+        match self {
+            Self::Starting | Self::Running => self.as_str().to_owned(),
+            Self::Contended { conflicts } => format!("{conflicts} conflicts in a row"),
+            Self::Held { step, reason } => format!("held: {step}: {reason}"),
+            Self::Stopped(stop) => {
+                let remedy = Remedy {
+                    lane: &lane.to_string(),
+                    stop: *stop,
+                };
+                format!("{}: {remedy}", stop.reason.as_str())
+            }
+        }
+    }
+
+    /// Whether work gets done.
+    pub fn works(&self) -> bool {
+        match self {
+            Self::Running | Self::Contended { .. } => true,
+            Self::Starting | Self::Held { .. } | Self::Stopped(_) => false,
         }
     }
 }
 
-/// One lane's word.
-#[derive(Clone, Copy, Debug)]
+/// Why an intake is stopped, and the one command that fixes it.
+pub struct Remedy<'a> {
+    /// The lane.
+    pub lane: &'a str,
+    /// The stop.
+    pub stop: IntakeStop,
+}
+
+impl fmt::Display for Remedy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lane, stop } = self;
+        let offset = stop.offset;
+        match stop.reason {
+            StopReason::PositionLost => write!(
+                f,
+                "offset {offset}, to be read next, is not in the log any more: records were deleted \
+                 before they were read; continue with `session-worker lanes seek {lane} earliest --yes`"
+            ),
+            StopReason::Recreated => write!(
+                f,
+                "the last record read before offset {offset} is not the one in the log: the topic was \
+                 recreated; start it over with `session-worker lanes seek {lane} earliest --yes`"
+            ),
+            StopReason::Damaged => write!(
+                f,
+                "the bytes at offset {offset} are damaged on the broker's disk; restore them, or give \
+                 them up with `session-worker lanes seek {lane} <offset behind the damage> --yes`"
+            ),
+            StopReason::Suspect => write!(
+                f,
+                "several workers in a row died while they read from offset {offset}; find out why in \
+                 their logs, then `session-worker lanes resume {lane}`, or step over it with \
+                 `session-worker lanes seek {lane} <offset> --yes`"
+            ),
+        }
+    }
+}
+
+/// One lane's report.
+#[derive(Clone, Debug)]
 pub struct Status {
     /// What it is doing.
     pub phase: Phase,
@@ -50,33 +139,27 @@ pub struct StatusBoard {
 impl StatusBoard {
     /// Notes what `lane` is doing now.
     pub fn note(&self, lane: &TopicPartition, phase: Phase) {
-        let status = Status {
-            phase,
-            beat: Instant::now(),
-        };
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let beat = Instant::now();
+        let mut lanes = self.lanes.lock();
         match lanes.get_mut(lane) {
-            Some(known) => *known = status,
+            Some(known) => *known = Status { phase, beat },
             None => {
-                lanes.insert(lane.clone(), status);
+                lanes.insert(lane.clone(), Status { phase, beat });
             }
         }
     }
 
     /// Takes a lane off the board.
     pub fn remove(&self, lane: &TopicPartition) {
-        self.lanes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(lane);
+        self.lanes.lock().remove(lane);
     }
 
-    /// Every lane and its word.
+    /// Every lane and its report.
     pub fn lanes(&self) -> Vec<(TopicPartition, Status)> {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes = self.lanes.lock();
         lanes
             .iter()
-            .map(|(lane, status)| (lane.clone(), *status))
+            .map(|(lane, status)| (lane.clone(), status.clone()))
             .collect()
     }
 }

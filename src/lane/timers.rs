@@ -6,7 +6,18 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use crate::domain::{SessionId, Timestamp};
 
-/// A lane's deadlines: one a session.
+/// What became of a stored deadline that was compared with the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Adopted {
+    /// It is there.
+    Known,
+    /// It was not there, which is a bug; now it is.
+    Missing,
+    /// Its session was parked; it is tried again.
+    TriedAgain,
+}
+
+/// A lane's deadlines: one per session.
 #[derive(Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Timestamp, SessionId)>>,
@@ -43,13 +54,18 @@ impl Timers {
         self.parked.insert(id.clone());
     }
 
-    /// Takes in a stored deadline if its session is unknown here; says whether it was.
-    pub(super) fn adopt(&mut self, id: &SessionId, at: Timestamp) -> bool {
-        let unknown = !self.current.contains_key(id) && !self.parked.contains(id);
-        if unknown {
-            self.set(id, Some(at));
+    /// Compares a stored deadline with what is here, and adds what is not.
+    pub(super) fn adopt(&mut self, id: &SessionId, at: Timestamp) -> Adopted {
+        if self.current.contains_key(id) {
+            return Adopted::Known;
         }
-        unknown
+        let parked = self.parked.contains(id);
+        self.set(id, Some(at));
+        if parked {
+            Adopted::TriedAgain
+        } else {
+            Adopted::Missing
+        }
     }
 
     /// The earliest deadline.
@@ -114,16 +130,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_takes_in_what_is_unknown_and_leaves_what_is_parked() {
+    fn a_sweep_adds_what_is_missing_and_tries_parked_sessions_again() {
         let mut timers = Timers::default();
         timers.set(&id("known"), Some(Timestamp(10)));
         timers.set(&id("parked"), Some(Timestamp(10)));
         timers.park(&id("parked"));
-        assert!(!timers.adopt(&id("known"), Timestamp(20)));
-        assert!(!timers.adopt(&id("parked"), Timestamp(20)));
-        assert!(timers.adopt(&id("lost"), Timestamp(20)));
-        assert_eq!(timers.len(), 2);
-        timers.set(&id("parked"), Some(Timestamp(5)));
+        assert_eq!(timers.len(), 1);
+        assert_eq!(timers.adopt(&id("known"), Timestamp(20)), Adopted::Known);
+        assert_eq!(
+            timers.adopt(&id("parked"), Timestamp(5)),
+            Adopted::TriedAgain
+        );
+        assert_eq!(timers.adopt(&id("lost"), Timestamp(20)), Adopted::Missing);
+        assert_eq!(timers.len(), 3);
         assert_eq!(timers.next(), Some(Timestamp(5)));
     }
 

@@ -77,13 +77,11 @@ pub(super) fn http_url(text: &str) -> Result<&str, Problem> {
 
 /// At least one URL.
 pub(super) fn registry_urls(raw: &Raw) -> Result<Vec<Secret>, Problem> {
-    let urls = raw.list();
+    let urls = raw.urls();
     if urls.is_empty() {
         return Err(Problem::new("names no registry", "give at least one URL"));
     }
-    urls.into_iter()
-        .map(|url| http_url(url).map(|url| Secret::new(url.trim_end_matches('/'))))
-        .collect()
+    urls.into_iter().map(edges::registry_url).collect()
 }
 
 /// A connection string as MongoDB's driver takes it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::{brokers, database, http_url, listen, mongo_uri, name, registry_urls, topic};
 use super::edges;
 use super::fault::Problem;
+use super::pem;
 use super::secret::{self, Secret};
 use super::value::{
     Raw, show_duration, show_duration_or_off, show_size, show_switch, show_warnings,
@@ -122,10 +123,11 @@ pub(super) static SETTINGS: &[Setting] = &[
         |s, raw| topic(raw).map(|v| s.topics.session_dead_letter = v),
         |s| s.topics.session_dead_letter.to_string(),
     ),
-    setting(
+    secret(
         "registry.urls",
         "list of URLs",
-        "Base URLs of the schema registry (Confluent's API), tried in order.",
+        "Base URLs of one schema registry (Confluent's API), tried in order. Credentials in a URL \
+         (`https://user:password@…`) are used for that URL.",
         |s, raw| registry_urls(raw).map(|v| s.registry.urls = v),
         |s| {
             let urls = s
@@ -135,6 +137,80 @@ pub(super) static SETTINGS: &[Setting] = &[
                 .map(|url| secret::mask_url(url.expose()));
             urls.collect::<Vec<_>>().join(",")
         },
+    ),
+    setting(
+        "registry.username",
+        "text",
+        "The user for basic authentication at the registry, or the name of an API key.",
+        |s, raw| edges::registry_username(raw).map(|v| s.registry.username = Some(v)),
+        |s| s.registry.username.clone().unwrap_or_default(),
+    ),
+    secret(
+        "registry.password",
+        "text",
+        "The password of `registry.username`, or the secret of the API key.",
+        |s, raw| {
+            raw.text()
+                .map(|v| s.registry.password = Some(Secret::new(v)))
+        },
+        |s| secret::mask_option(s.registry.password.as_ref()),
+    ),
+    secret(
+        "registry.token",
+        "text",
+        "A bearer token for the registry, instead of a user.",
+        |s, raw| edges::registry_token(raw).map(|v| s.registry.token = Some(v)),
+        |s| secret::mask_option(s.registry.token.as_ref()),
+    ),
+    setting(
+        "registry.caFile",
+        "path",
+        "The trusted authorities (PEM) for the registry's certificate; unset, the system's.",
+        |s, raw| {
+            pem::file(raw)
+                .and_then(edges::registry_authorities)
+                .map(|v| s.registry.tls.authorities = Some(v))
+        },
+        |s| pem::path(s.registry.tls.authorities.as_ref()),
+    ),
+    setting(
+        "registry.caPem",
+        "PEM",
+        "The same as text.",
+        |s, raw| {
+            pem::text(raw)
+                .and_then(edges::registry_authorities)
+                .map(|v| s.registry.tls.authorities = Some(v))
+        },
+        |s| pem::mask(s.registry.tls.authorities.as_ref()),
+    ),
+    setting(
+        "registry.certificateFile",
+        "path",
+        "The worker's client certificate for the registry, with its chain (PEM).",
+        |s, raw| pem::file(raw).map(|v| s.registry.tls.certificate = Some(v)),
+        |s| pem::path(s.registry.tls.certificate.as_ref()),
+    ),
+    setting(
+        "registry.certificatePem",
+        "PEM",
+        "The same as text.",
+        |s, raw| pem::text(raw).map(|v| s.registry.tls.certificate = Some(v)),
+        |s| pem::mask(s.registry.tls.certificate.as_ref()),
+    ),
+    setting(
+        "registry.keyFile",
+        "path",
+        "The key of that certificate (PEM, unencrypted).",
+        |s, raw| pem::file(raw).map(|v| s.registry.tls.key = Some(v)),
+        |s| pem::path(s.registry.tls.key.as_ref()),
+    ),
+    secret(
+        "registry.keyPem",
+        "PEM",
+        "The same as text.",
+        |s, raw| pem::text(raw).map(|v| s.registry.tls.key = Some(v)),
+        |s| pem::mask(s.registry.tls.key.as_ref()),
     ),
     setting(
         "registry.autoRegister",
@@ -172,22 +248,34 @@ pub(super) static SETTINGS: &[Setting] = &[
         |s| s.http.listen.to_string(),
     ),
     setting(
-        "http.auth.mode",
-        "none, jwt, trustedHeader",
-        "How a reader is known; `none` is for a loopback listener only.",
-        |s, raw| {
-            raw.choice(&[
-                ("none", AuthMode::None),
-                ("jwt", AuthMode::Jwt),
-                ("trustedHeader", AuthMode::TrustedHeader),
-            ])
-            .map(|v| s.http.auth.mode = v)
+        "http.opsListen",
+        "address:port, off",
+        "Where probes and metrics are answered instead, and only there, without a token: an address \
+         that the public does not reach.",
+        |s, raw| match raw.text()? {
+            "off" => {
+                s.http.ops_listen = None;
+                Ok(())
+            }
+            _ => listen(raw).map(|v| s.http.ops_listen = Some(v)),
         },
+        |s| {
+            let listen = s.http.ops_listen;
+            listen.map_or_else(|| "off".to_owned(), |listen| listen.to_string())
+        },
+    ),
+    setting(
+        "http.auth.mode",
+        "none, jwt, trustedHeader, jwt,trustedHeader",
+        "How a reader is known; `none` is for a loopback listener only. With both others, a request with \
+         `X-Gateway-Secret` is judged by `trustedHeader`, any other by `jwt`.",
+        |s, raw| auth_mode(raw).map(|v| s.http.auth.mode = v),
         |s| {
             match s.http.auth.mode {
                 AuthMode::None => "none",
                 AuthMode::Jwt => "jwt",
                 AuthMode::TrustedHeader => "trustedHeader",
+                AuthMode::JwtOrTrustedHeader => "jwt,trustedHeader",
             }
             .to_owned()
         },
@@ -202,7 +290,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
         |s| secret::mask_option(s.http.auth.jwt_secret.as_ref()),
     ),
-    setting(
+    secret(
         "http.auth.jwksUrl",
         "URL",
         "Where the keys of signed tokens are published. With mode `jwt`, this or `http.auth.jwtSecret`.",
@@ -367,7 +455,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "lane.batchRecords",
         "number",
-        "Input records a transaction takes at most; 1 is a transaction a command.",
+        "Input records that a transaction takes at most; 1 is one transaction per command.",
         |s, raw| count(raw, 10_000).map(|v| s.lane.batch_records = v),
         |s| s.lane.batch_records.to_string(),
     ),
@@ -411,6 +499,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Sessions a lane keeps in memory.",
         |s, raw| count(raw, 1_000_000).map(|v| s.lane.cache_sessions = v),
         |s| s.lane.cache_sessions.to_string(),
+    ),
+    setting(
+        "lane.cacheBytes",
+        "size",
+        "Bytes of sessions that a lane keeps in memory, estimated.",
+        |s, raw| raw.size(64 << 10..=4 << 30).map(|v| s.lane.cache_bytes = v),
+        |s| show_size(s.lane.cache_bytes),
     ),
     setting(
         "log.format",
@@ -479,6 +574,35 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
         .max_by(|a, b| score(a).total_cmp(&score(b)))
         .filter(|setting| score(setting) > 0.85)
         .map(|setting| setting.key)
+}
+
+/// One mode, or both that know callers by what they present, in whatever order.
+fn auth_mode(raw: &Raw) -> Result<AuthMode, Problem> {
+    let modes = [
+        ("none", AuthMode::None),
+        ("jwt", AuthMode::Jwt),
+        ("trustedHeader", AuthMode::TrustedHeader),
+    ];
+    let named: Result<Vec<AuthMode>, Problem> = raw
+        .list()
+        .into_iter()
+        .map(|name| Raw::Text(name.to_owned()).choice(&modes))
+        .collect();
+    let mut named = named?;
+    named.sort_unstable();
+    named.dedup();
+    match named.as_slice() {
+        [mode] => Ok(*mode),
+        [AuthMode::Jwt, AuthMode::TrustedHeader] => Ok(AuthMode::JwtOrTrustedHeader),
+        [] => Err(Problem::new(
+            "names no mode",
+            "use none, jwt, trustedHeader or jwt,trustedHeader",
+        )),
+        _ => Err(Problem::new(
+            "names none beside another mode, which would then mean nothing",
+            "leave none out",
+        )),
+    }
 }
 
 fn count(raw: &Raw, most: u32) -> Result<usize, Problem> {

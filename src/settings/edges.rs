@@ -7,10 +7,12 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
 use super::fault::Problem;
-use super::secret::secret_property;
-use super::{Kafka, Mongo, Registry};
+use super::secret::{Secret, secret_property};
+use super::value::Raw;
+use super::{Kafka, Mongo, Pem, Registry, RegistryTls};
 use crate::kafka::{self, SetupError};
 use crate::store;
+use crate::wire::registry::{self, Connection, ConnectionError, Credentials};
 
 impl Kafka {
     /// What Kafka's clients are made from.
@@ -34,13 +36,79 @@ impl Mongo {
 }
 
 impl Registry {
-    /// The URLs, secrets included.
-    pub fn exposed_urls(&self) -> Vec<String> {
-        self.urls
-            .iter()
-            .map(|url| url.expose().to_owned())
-            .collect()
+    /// How its client connects, secrets included.
+    pub fn connection(&self) -> Connection {
+        let credentials = match (&self.username, &self.token) {
+            (_, Some(token)) => Credentials::Bearer(token.expose().to_owned()),
+            (Some(username), None) => Credentials::Basic {
+                username: username.clone(),
+                password: self.password.as_ref().map(|p| p.expose().to_owned()),
+            },
+            (None, None) => Credentials::None,
+        };
+        let urls = self.urls.iter().map(|url| url.expose().to_owned());
+        Connection {
+            urls: urls.collect(),
+            credentials,
+            authorities: self
+                .tls
+                .authorities
+                .as_ref()
+                .map(|pem| pem.expose().to_owned()),
+            identity: self.tls.identity(),
+        }
     }
+}
+
+impl RegistryTls {
+    /// Certificate and key, if both are set.
+    fn identity(&self) -> Option<String> {
+        let (certificate, key) = (self.certificate.as_ref()?, self.key.as_ref()?);
+        Some(format!("{}\n{}", certificate.expose(), key.expose()))
+    }
+
+    /// Refuses a certificate and a key that are not a pair.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        match self.identity() {
+            Some(pem) => registry::check_identity(&pem).map_err(unusable),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An error of the registry's client: what is wrong, then what to do.
+fn unusable(error: ConnectionError) -> Problem {
+    let words = error.to_string();
+    let (what, remedy) = words
+        .split_once("; ")
+        .unwrap_or((&words, "see the documentation"));
+    Problem::new(what, remedy)
+}
+
+/// A URL of the registry. An error quotes nothing of it: it may be a piece of a password.
+pub(super) fn registry_url(text: &str) -> Result<Secret, Problem> {
+    registry::check_url(text).map_err(unusable)?;
+    Ok(Secret::new(text.trim_end_matches('/')))
+}
+
+/// A user's name as the registry's client takes it.
+pub(super) fn registry_username(raw: &Raw) -> Result<String, Problem> {
+    let text = raw.text()?;
+    registry::check_username(text).map_err(unusable)?;
+    Ok(text.to_owned())
+}
+
+/// A token as the registry's client takes it.
+pub(super) fn registry_token(raw: &Raw) -> Result<Secret, Problem> {
+    let text = raw.text()?;
+    registry::check_token(text).map_err(unusable)?;
+    Ok(Secret::new(text))
+}
+
+/// Authorities as the registry's client takes them.
+pub(super) fn registry_authorities(pem: Pem) -> Result<Pem, Problem> {
+    registry::check_authorities(pem.expose()).map_err(unusable)?;
+    Ok(pem)
 }
 
 /// Refuses a property of librdkafka that the worker owns, or that librdkafka does not take.

@@ -11,6 +11,7 @@ mod checks;
 mod edges;
 mod fault;
 mod layers;
+mod pem;
 mod reference;
 mod secret;
 mod value;
@@ -30,6 +31,7 @@ use crate::record::TopicNames;
 use crate::telemetry::LogFormat;
 
 pub use fault::{Fault, Faults, Source};
+pub use pem::Pem;
 pub use reference::reference;
 pub use secret::Secret;
 pub use value::parse_duration;
@@ -108,8 +110,27 @@ impl fmt::Debug for Properties {
 pub struct Registry {
     /// `registry.urls`: base URLs, tried in order; may carry `user:password@`.
     pub urls: Vec<Secret>,
+    /// `registry.username`; once checked, never with `token`.
+    pub username: Option<String>,
+    /// `registry.password`; once checked, only with `username`.
+    pub password: Option<Secret>,
+    /// `registry.token`
+    pub token: Option<Secret>,
+    /// Certificates.
+    pub tls: RegistryTls,
     /// `registry.autoRegister`: whether `run` registers the output schemas.
     pub auto_register: bool,
+}
+
+/// Certificates for the registry. Once checked, a client certificate has its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryTls {
+    /// `registry.caFile` or `registry.caPem`: the trusted authorities.
+    pub authorities: Option<Pem>,
+    /// `registry.certificateFile` or `registry.certificatePem`: the client certificate.
+    pub certificate: Option<Pem>,
+    /// `registry.keyFile` or `registry.keyPem`.
+    pub key: Option<Pem>,
 }
 
 /// How to reach MongoDB.
@@ -128,6 +149,8 @@ pub struct Mongo {
 pub struct Http {
     /// `http.listen`; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `http.opsListen`: where probes are answered instead, if set; port 0 takes a free one.
+    pub ops_listen: Option<SocketAddr>,
     /// `http.auth.*`
     pub auth: Auth,
 }
@@ -153,8 +176,7 @@ impl Auth {
     /// Whether tokens are signed with a secret shorter than HS256 asks for (RFC 7518, 3.2).
     pub fn has_guessable_secret(&self) -> bool {
         let secret = self.jwt_secret.as_ref();
-        self.mode == AuthMode::Jwt
-            && secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES)
+        self.mode.takes_tokens() && secret.is_some_and(|secret| secret.expose().len() < HS256_BYTES)
     }
 }
 
@@ -162,7 +184,7 @@ impl Auth {
 const HS256_BYTES: usize = 32;
 
 /// Ways in which a caller is known (contract 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuthMode {
     /// `?userId=`, on a loopback listener only.
     None,
@@ -170,6 +192,20 @@ pub enum AuthMode {
     Jwt,
     /// `X-User-Id` of a gateway that knows the secret.
     TrustedHeader,
+    /// `TrustedHeader` for a request with `X-Gateway-Secret`, `Jwt` for any other.
+    JwtOrTrustedHeader,
+}
+
+impl AuthMode {
+    /// Whether a token can say who asks.
+    pub fn takes_tokens(self) -> bool {
+        matches!(self, Self::Jwt | Self::JwtOrTrustedHeader)
+    }
+
+    /// Whether a gateway can say who asks.
+    pub fn trusts_gateway(self) -> bool {
+        matches!(self, Self::TrustedHeader | Self::JwtOrTrustedHeader)
+    }
 }
 
 /// The bounds of one lane.
@@ -185,8 +221,10 @@ pub struct Lane {
     pub timers_per_batch: usize,
     /// `lane.unacknowledgedBatches`: batches handed to the producer and not yet acknowledged.
     pub unacknowledged_batches: usize,
-    /// `lane.cacheSessions`: sessions kept in memory a lane.
+    /// `lane.cacheSessions`: sessions kept in memory per lane.
     pub cache_sessions: usize,
+    /// `lane.cacheBytes`: bytes of sessions kept in memory per lane, estimated.
+    pub cache_bytes: usize,
 }
 
 /// What the log looks like; which lines it has is `RUST_LOG`'s matter.
@@ -217,6 +255,10 @@ impl Default for Settings {
             topics: TopicNames::default(),
             registry: Registry {
                 urls: vec![Secret::new("http://127.0.0.1:8081/apis/ccompat/v7")],
+                username: None,
+                password: None,
+                token: None,
+                tls: RegistryTls::default(),
                 auto_register: false,
             },
             mongo: Mongo {
@@ -226,6 +268,7 @@ impl Default for Settings {
             },
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                ops_listen: None,
                 auth: Auth {
                     mode: AuthMode::None,
                     jwt_secret: None,
@@ -243,6 +286,7 @@ impl Default for Settings {
                 timers_per_batch: 500,
                 unacknowledged_batches: 4,
                 cache_sessions: 10_000,
+                cache_bytes: 32 * MIB,
             },
             log: Log {
                 format: LogFormat::Auto,

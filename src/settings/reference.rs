@@ -26,6 +26,7 @@ at once. `session-worker check` says what is wrong before anything runs.
   defaults to 10000. Properties that the worker's guarantees rest on (`group.id`,
   `enable.auto.commit`, `enable.idempotence`, `acks`, …) are refused. Passwords and secrets among
   them may come from files, too: `SESSION_WORKER__KAFKA__PROPERTIES__SASL_PASSWORD_FILE`.
+  TLS and SASL: [security.md](security.md).
 
 The log's lines are chosen with `RUST_LOG` (default `info`).
 

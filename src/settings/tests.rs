@@ -94,6 +94,7 @@ fn contract_6_names_the_defaults() {
         ("mongo.uri", "mongodb://127.0.0.1:27017/?replicaSet=rs0"),
         ("mongo.database", "sessions"),
         ("http.listen", "127.0.0.1:8080"),
+        ("http.opsListen", "off"),
         ("http.auth.mode", "none"),
         ("http.auth.jwtSecret", ""),
         ("rules.partialMatch", "on"),
@@ -309,7 +310,7 @@ fn contract_6_all_faults_are_reported_at_once() {
     lane.batchBytes (--set lane.batchBytes): `1KiB` is not a size in range; use 64KiB to 64MiB, in bytes or as 64KiB, 4MiB
     lane.batchRecords (--set lane.batchRecords): `0` is not a whole number in range; use 1 to 10000
     shutdown.timeout (--set shutdown.timeout): 31s is out of range; use 1s to 30s
-    registry.urls (--set registry.urls): `ftp://***@x` is not a URL; write it with http:// or https:// and a host
+    registry.urls (--set registry.urls): is not a URL of a registry; write http://host:port/path or https://…, without a query, and with / ? # [ ] @ : , percent-encoded in user and password
     mongo.uri (--set mongo.uri): is not a MongoDB connection string; write mongodb://host:port/?replicaSet=…, with : / ? # [ ] @ percent-encoded in user and password
     mongo.database (--set mongo.database): `a.b` is not a database's name; use at most 63 bytes without spaces and / \ . " $ * < > : | ?
     topics.match-found (--set topics.match-found): `a b` is not a topic's name; use at most 249 of a-z, A-Z, 0-9, `.`, `_` and `-`
@@ -418,10 +419,13 @@ fn contract_6_secrets_are_hidden_wherever_settings_are_shown() {
         ("http.auth.jwksUrl", &keys),
         ("http.auth.gatewaySecret", canary),
         ("kafka.properties.sasl.password", canary),
+        ("registry.username", "u"),
+        ("registry.password", canary),
     ])
     .expect("the settings are right");
+    let asked = effective.settings.registry.connection();
     let shown = format!(
-        "{:?} {effective:?} {:#?}",
+        "{:?} {effective:?} {:#?} {asked:?}",
         effective.shown(),
         effective.settings
     );
@@ -439,6 +443,103 @@ fn contract_6_secrets_are_hidden_wherever_settings_are_shown() {
     ]);
     let shown = format!("{faults:?} {}", lines(faults.clone()));
     assert!(!shown.contains(canary), "{shown}");
+}
+
+#[test]
+fn registry_urls_with_odd_passwords_are_whole_or_leave_no_piece_in_an_error() {
+    for (password, taken) in [
+        ("canary,5up3r", true),
+        ("canary,http//5up3r", false),
+        ("canary%2F5up3r", true),
+        ("canary/5up3r", false),
+        ("8081/5up3r-canary", false),
+        ("canary?5up3r", false),
+        ("canary#5up3r", false),
+        ("canary 5up3r", true),
+        ("canary@5up3r", true),
+        ("canary:5up3r", true),
+        ("canary&5up3r=;", true),
+    ] {
+        let urls = format!("http://u:{password}@r:8081/, https://v:{password}@s/api");
+        let effective = with_flags(&[("registry.urls", &urls)]);
+        let shown = match &effective {
+            Ok(effective) => format!("{effective:?} {:?}", effective.shown()),
+            Err(faults) => format!("{faults} {faults:?}"),
+        };
+        for piece in ["canary", "5up3r"] {
+            assert!(!shown.contains(piece), "{password}: {shown}");
+        }
+        assert_eq!(effective.is_ok(), taken, "{password}: {shown}");
+        if let Ok(effective) = effective {
+            assert_eq!(effective.settings.registry.urls.len(), 2, "{password}");
+            let (shown, _) = value(&effective, "registry.urls");
+            assert_eq!(shown, "http://***@r:8081,https://***@s/api");
+        }
+    }
+}
+
+#[test]
+fn registry_urls_are_a_list_by_commas_or_in_the_file_and_come_from_a_file_of_their_own() {
+    let secret = Temporary::new("urls", "http://a:1,http://b:2\n");
+    let path = secret.0.to_string_lossy();
+    let of_file = with_file(
+        "urls.toml",
+        "[registry]\nurls = ['http://a:1', 'http://b:2/']\n",
+    );
+    let of_secret = with_environment(&[("SESSION_WORKER__REGISTRY__URLS_FILE", &path)]);
+    let of_text = with_flags(&[("registry.urls", "http://a:1 , http://b:2/ ,")]);
+    for effective in [of_file, of_secret, of_text] {
+        let effective = effective.expect("the URLs are right");
+        let (shown, _) = value(&effective, "registry.urls");
+        assert_eq!(shown, "http://a:1,http://b:2");
+    }
+}
+
+#[test]
+fn the_registrys_credentials_go_together() {
+    let certificate = Temporary::new("certificate.pem", "no certificate");
+    let certificate = certificate.0.to_string_lossy();
+    let user = ("registry.username", "u");
+    let password = ("registry.password", "p");
+    let token = ("registry.token", "t");
+    for (values, fault) in [
+        (vec![user], None),
+        (vec![user, password], None),
+        (vec![token], None),
+        (vec![user, token], Some("registry.token")),
+        (vec![password], Some("registry.password")),
+        (
+            vec![("registry.username", "u:v")],
+            Some("registry.username"),
+        ),
+        (vec![("registry.token", "t t")], Some("registry.token")),
+        (
+            vec![("registry.caFile", "/does/not/exist")],
+            Some("registry.caFile"),
+        ),
+        (
+            vec![("registry.caFile", &certificate)],
+            Some("registry.caFile"),
+        ),
+        (vec![("registry.caPem", "none")], Some("registry.caPem")),
+        (
+            vec![("registry.certificateFile", &certificate)],
+            Some("registry.certificateFile"),
+        ),
+        (vec![("registry.keyPem", "k")], Some("registry.keyPem")),
+        (
+            vec![("registry.certificatePem", "c"), ("registry.keyPem", "k")],
+            Some("registry.certificatePem"),
+        ),
+    ] {
+        let faults = match with_flags(&values) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults.iter().cloned().collect(),
+        };
+        let keys: Vec<_> = faults.iter().map(Fault::key).collect();
+        let expected: Vec<_> = fault.into_iter().map(Some).collect();
+        assert_eq!(keys, expected, "{values:?}");
+    }
 }
 
 #[test]
@@ -466,6 +567,20 @@ fn contract_5_mode_none_is_for_loopback_listeners_only() {
 }
 
 #[test]
+fn contract_5_probes_have_an_address_of_their_own_or_none() {
+    for (listen, ops, right) in [
+        ("127.0.0.1:8080", "off", true),
+        ("127.0.0.1:8080", "0.0.0.0:9090", true),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+        ("127.0.0.1:8080", "127.0.0.1:8080", false),
+        ("127.0.0.1:8080", "here", false),
+    ] {
+        let given = [("http.listen", listen), ("http.opsListen", ops)];
+        assert_eq!(with_flags(&given).is_ok(), right, "{given:?}");
+    }
+}
+
+#[test]
 fn contract_5_a_mode_has_what_it_needs() {
     let secret = ("http.auth.jwtSecret", "s");
     let url = ("http.auth.jwksUrl", "http://keys.example/");
@@ -479,9 +594,32 @@ fn contract_5_a_mode_has_what_it_needs() {
         ("trustedHeader", vec![secret], false),
         ("trustedHeader", vec![gateway], true),
         ("none", vec![secret, url, gateway], true),
+        ("jwt,trustedHeader", vec![secret, gateway], true),
+        ("trustedHeader, jwt", vec![url, gateway], true),
+        ("jwt,jwt", vec![secret], true),
+        ("jwt,trustedHeader", vec![secret], false),
+        ("jwt,trustedHeader", vec![gateway], false),
+        ("jwt,trustedHeader", vec![secret, url, gateway], false),
+        ("jwt,none", vec![secret], false),
+        ("jwt,password", vec![secret], false),
     ] {
         let given = [vec![("http.auth.mode", mode)], values].concat();
         assert_eq!(with_flags(&given).is_ok(), right, "{given:?}");
+    }
+}
+
+#[test]
+fn contract_5_modes_are_named_in_any_order_and_shown_in_one() {
+    for modes in ["jwt,trustedHeader", "trustedHeader,jwt"] {
+        let effective = with_flags(&[
+            ("http.auth.mode", modes),
+            ("http.auth.jwtSecret", "s"),
+            ("http.auth.gatewaySecret", "s"),
+        ])
+        .expect("both have what they need");
+        let mode = effective.settings.http.auth.mode;
+        assert_eq!(mode, AuthMode::JwtOrTrustedHeader);
+        assert_eq!(value(&effective, "http.auth.mode").0, "jwt,trustedHeader");
     }
 }
 

@@ -59,6 +59,27 @@ impl Raw {
             .collect()
     }
 
+    /// The URLs, trimmed. A text is split only at commas before another URL, because a password may
+    /// have commas, too.
+    pub(super) fn urls(&self) -> Vec<&str> {
+        let Self::Text(text) = self else {
+            return self.list();
+        };
+        let begins = |(at, _): &(usize, &str)| {
+            let rest = text[at + 1..].trim_start();
+            rest.starts_with("http://") || rest.starts_with("https://")
+        };
+        let ends = text.match_indices(',').filter(begins).map(|(at, _)| at);
+        let mut urls = Vec::new();
+        let mut start = 0;
+        for end in ends.chain([text.len()]) {
+            urls.push(text[start..end].trim_matches(|c: char| c == ',' || c.is_whitespace()));
+            start = end + 1;
+        }
+        urls.retain(|url| !url.is_empty());
+        urls
+    }
+
     /// `on` or `off`; TOML's `true` and `false` mean the same.
     pub(super) fn switch(&self) -> Result<bool, Problem> {
         self.choice(&[

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{
     Ask, Commit, Conflict, Deadlines, Error, Evidence, Forward, ForwardEntry, Found, IntakeStop,
     LanePosition, LaneStore, LedgerEntry, Loaded, Note, OutboxBatch, Store, StoredSession,
-    StoredUser, UserWrite,
+    StoredUser, Unreadable, UserWrite,
 };
 use crate::domain::{InviteCode, MessageId, SessionId, SessionStatus, Timestamp, UserId};
 use crate::record::{Origin, OutRecord, TopicPartition};
@@ -18,8 +18,44 @@ pub struct MemoryStore {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// A document, to be made unreadable (see [`MemoryStore::spoil`]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Document {
+    /// A session with its participants; its home stays readable.
+    Session(SessionId),
+    /// The home of a session, and with it all of the session.
+    Home(SessionId),
+    /// The deadline of a session that has not ended; the session itself stays readable.
+    Deadline(SessionId),
+    /// A user's limits.
+    User(UserId),
+    /// A judged message.
+    Ledger(MessageId),
+    /// The evidence that the record of an origin was sent to a home.
+    Forward(Origin, i32),
+}
+
+impl Document {
+    fn unreadable(&self) -> Unreadable {
+        let (collection, id, field) = match self {
+            Self::Session(id) => ("sessions", id.to_string(), "status"),
+            Self::Home(id) => ("sessions", id.to_string(), "home"),
+            Self::Deadline(id) => ("sessions", id.to_string(), "nextDeadline"),
+            Self::User(id) => ("users", id.to_string(), "used"),
+            Self::Ledger(MessageId::Command(id)) => ("ledger", format!("command:{id}"), "result"),
+            Self::Ledger(MessageId::Match(id)) => ("ledger", format!("match:{id}"), "result"),
+            Self::Forward(origin, home) => ("forwards", format!("{origin}>{home}"), "fingerprint"),
+        };
+        Unreadable {
+            document: format!("{collection}/{id}"),
+            reason: format!("{field}: spoiled"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Inner {
+    spoiled: BTreeSet<Document>,
     sessions: BTreeMap<SessionId, Arc<StoredSession>>,
     invite_codes: BTreeMap<InviteCode, SessionId>,
     users: BTreeMap<UserId, StoredUser>,
@@ -87,6 +123,16 @@ impl MemoryStore {
         lock(&self.inner).stops.clone()
     }
 
+    /// Makes `document` unreadable until it is repaired, or written again as a whole.
+    pub fn spoil(&self, document: Document) {
+        lock(&self.inner).spoiled.insert(document);
+    }
+
+    /// Makes `document` readable again, as it was.
+    pub fn repair(&self, document: &Document) {
+        lock(&self.inner).spoiled.remove(document);
+    }
+
     /// Deletes what may be forgotten at `now` and returns how many entries went.
     pub fn forget(&self, now: Timestamp) -> usize {
         let mut inner = lock(&self.inner);
@@ -146,12 +192,14 @@ impl LaneStore for MemoryLane {
                 .get(id)
                 .filter(|entry| !is_forgotten(entry, clock))
             {
-                loaded.ledger.insert(id.clone(), Ok(entry.clone()));
+                let read = inner.read(Document::Ledger(id.clone()), || entry.clone());
+                loaded.ledger.insert(id.clone(), read);
             }
         }
         for id in &ask.users {
             if let Some(user) = inner.users.get(id) {
-                loaded.users.insert(id.clone(), Ok(user.clone()));
+                let read = inner.read(Document::User(id.clone()), || user.clone());
+                loaded.users.insert(id.clone(), read);
             }
         }
         let mut sought: Vec<&SessionId> = ask.sessions.iter().collect();
@@ -163,17 +211,13 @@ impl LaneStore for MemoryLane {
         }
         for id in sought {
             if let Some(stored) = inner.sessions.get(id) {
-                let found = if self.home == Some(stored.home) {
-                    Found::Here(Arc::clone(stored))
-                } else {
-                    Found::Elsewhere { home: stored.home }
-                };
+                let found = inner.found(stored, self.home);
                 loaded.sessions.insert(id.clone(), found);
             }
         }
         for forward in &ask.forwards {
             if let Some(evidence) = inner.evidence_of(forward) {
-                loaded.forwards.insert(forward.clone(), Ok(evidence));
+                loaded.forwards.insert(forward.clone(), evidence);
             }
         }
         Ok(loaded)
@@ -194,16 +238,24 @@ impl LaneStore for MemoryLane {
         let Some(home) = self.home else {
             return Ok(Deadlines::default());
         };
-        let sessions = lock(&self.inner)
-            .sessions
-            .values()
-            .filter(|stored| stored.home == home && stored.session.status != SessionStatus::Ended)
-            .filter_map(|stored| Some((stored.session.id.clone(), stored.session.next_deadline()?)))
-            .collect();
-        Ok(Deadlines {
-            sessions,
-            unreadable: Vec::new(),
-        })
+        let inner = lock(&self.inner);
+        let live = inner.sessions.values().filter(|stored| {
+            let is_located = !inner
+                .spoiled
+                .contains(&Document::Home(stored.session.id.clone()));
+            is_located && stored.home == home && stored.session.status != SessionStatus::Ended
+        });
+        let mut deadlines = Deadlines::default();
+        for StoredSession { session, .. } in live.map(|stored| &**stored) {
+            let Some(at) = session.next_deadline() else {
+                continue;
+            };
+            match inner.read(Document::Deadline(session.id.clone()), || at) {
+                Ok(at) => deadlines.sessions.push((session.id.clone(), at)),
+                Err(unreadable) => deadlines.unreadable.push(unreadable),
+            }
+        }
+        Ok(deadlines)
     }
 
     async fn note(&self, note: Note) -> Result<(), Error> {
@@ -232,16 +284,40 @@ impl LaneStore for MemoryLane {
 }
 
 impl Inner {
-    fn evidence_of(&self, forward: &Forward) -> Option<Evidence> {
+    fn read<T>(&self, document: Document, value: impl FnOnce() -> T) -> Result<T, Unreadable> {
+        if self.spoiled.contains(&document) {
+            return Err(document.unreadable());
+        }
+        Ok(value())
+    }
+
+    fn found(&self, stored: &Arc<StoredSession>, home: Option<i32>) -> Found {
+        let id = &stored.session.id;
+        let located = self.read(Document::Home(id.clone()), || stored.home);
+        let found = located.and_then(|at| {
+            if home != Some(at) {
+                return Ok(Found::Elsewhere { home: at });
+            }
+            self.read(Document::Session(id.clone()), || {
+                Found::Here(Arc::clone(stored))
+            })
+        });
+        found.unwrap_or_else(Found::Unreadable)
+    }
+
+    fn evidence_of(&self, forward: &Forward) -> Option<Result<Evidence, Unreadable>> {
         let key = (forward.origin.clone(), forward.home);
         let entry = self.forwards.get(&key)?;
-        (entry.forward.fingerprint == forward.fingerprint).then(|| {
-            if self.settled.contains(&key) {
-                Evidence::Settled
-            } else {
-                Evidence::Sent
-            }
-        })
+        let document = Document::Forward(key.0.clone(), key.1);
+        if self.spoiled.contains(&document) {
+            return Some(Err(document.unreadable()));
+        }
+        let is_settled = self.settled.contains(&key);
+        (entry.forward.fingerprint == forward.fingerprint).then_some(Ok(if is_settled {
+            Evidence::Settled
+        } else {
+            Evidence::Sent
+        }))
     }
 
     fn outbox_after(&self, lane: &TopicPartition, acked: i64) -> Vec<OutboxBatch> {
@@ -276,7 +352,7 @@ impl Inner {
             acked: commit.acked,
             clock: commit.clock,
             last: commit.last,
-            deaths: 0,
+            deaths: commit.deaths,
             ..before
         };
         self.lanes.insert(lane.clone(), position);
@@ -297,6 +373,8 @@ impl Inner {
         for entry in &commit.forwards {
             let key = (entry.forward.origin.clone(), entry.forward.home);
             self.settled.remove(&key);
+            self.spoiled
+                .remove(&Document::Forward(key.0.clone(), key.1));
             self.forwards.insert(key, entry.clone());
         }
         let settled = commit.settled.iter();
@@ -356,6 +434,7 @@ impl Inner {
                     limits: limits.clone(),
                     version,
                 };
+                self.spoiled.remove(&Document::User(limits.user_id.clone()));
                 self.users.insert(limits.user_id.clone(), user);
             }
             UserWrite::Release { user_id, sessions } => {

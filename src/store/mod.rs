@@ -21,7 +21,7 @@ pub struct StoredSession {
     pub session: Session,
     /// Its home partition of `session-command`, set at creation, never changed.
     pub home: i32,
-    /// 1 when new, raised by one at every write, by whoever makes the next state.
+    /// 1 when new, raised by one at every write, by the code that makes the next state.
     pub version: i64,
 }
 
@@ -182,8 +182,8 @@ pub struct IntakeStop {
 /// What a lane writes down about itself outside of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// There is something to read, and reading begins: an owner that ends without a further note or a
-    /// batch counts as a death.
+    /// There is something to read, and reading begins: an owner that ends without a further note or
+    /// without consuming anything counts as a death.
     Reading,
     /// The lane has made progress without a batch, or ended in order: earlier deaths do not count.
     Sound,
@@ -296,6 +296,9 @@ pub struct Commit {
     pub clock: Timestamp,
     /// All batches up to this one are acknowledged; their outbox documents go.
     pub acked: i64,
+    /// How many owners in a row died while they read: 0 once something is consumed. An acknowledgement or
+    /// a deadline is no progress of the intake.
+    pub deaths: i32,
     /// New memory.
     pub ledger: Vec<LedgerEntry>,
     /// Evidence of forwards.
@@ -318,6 +321,7 @@ impl Commit {
             last: position.last,
             clock: position.clock,
             acked: position.acked,
+            deaths: position.deaths,
             ledger: Vec::new(),
             forwards: Vec::new(),
             settled: Vec::new(),

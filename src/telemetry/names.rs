@@ -57,7 +57,7 @@ metrics! {
     BUILD_INFO = "build_info", Kind::Gauge, ["version"],
         "Always 1; its label says which version runs.";
     LANES = "lanes", Kind::Gauge, ["state"],
-        "Lanes of this process by what they are doing: starting, running, held, adrift.";
+        "Lanes of this process by what they are doing: starting, running, contended, held, position_lost, recreated, damaged, suspect.";
     RECORDS = "records_total", Kind::Counter, ["topic", "disposition"],
         "Input records by what became of them: decided, replayed, forwarded, dropped, dead_lettered.";
     RESULTS = "results_total", Kind::Counter, ["code"],
@@ -85,13 +85,15 @@ metrics! {
     REPUBLISHED = "republished_total", Kind::Counter, [],
         "Records published again after a new owner or a new producer took over.";
     PRODUCER_REBUILDS = "producer_rebuilds_total", Kind::Counter, [],
-        "Producers made anew after a failed delivery.";
+        "Producers recreated after a failed delivery.";
     TIMERS = "timers", Kind::Gauge, ["lane"],
         "Sessions at home here with a deadline to come.";
     TIMER_LATENESS_SECONDS = "timer_lateness_seconds", Kind::Histogram(AGE), [],
         "From a deadline to the decision that fires it.";
     TIMERS_PARKED = "timers_parked_total", Kind::Counter, [],
-        "Sessions whose deadlines make the worker fail and are set aside; `audit` names them.";
+        "Sessions whose deadlines cannot be judged and are set aside; `audit` names them.";
+    DOCUMENTS_UNREADABLE = "documents_unreadable_total", Kind::Counter, [],
+        "Documents that a message or a deadline needed and that cannot be read; the log names them.";
     TIMERS_MISSING = "timers_missing_total", Kind::Counter, [],
         "Stored deadlines that a sweep did not find in their lane's memory; anything but 0 is a bug.";
     POSITION_REPORT_FAILURES = "position_report_failures_total", Kind::Counter, [],
@@ -99,9 +101,9 @@ metrics! {
     REBALANCES = "rebalances_total", Kind::Counter, ["kind"],
         "Rebalances by kind: assigned, revoked, lost.";
     FORWARDS = "forwards_total", Kind::Counter, [],
-        "Records sent on to their session's home partition.";
+        "Records forwarded to their session's home partition.";
     HOPS_EXCEEDED = "hops_exceeded_total", Kind::Counter, [],
-        "Records that went home too often; workers disagree about the number of partitions.";
+        "Records that were forwarded too often; workers disagree about the number of partitions.";
     REPLAYS = "replays_total", Kind::Counter, [],
         "Duplicates that were answered with the first result.";
     REGISTRY_LOOKUPS = "registry_lookups_total", Kind::Counter, ["outcome"],
@@ -112,6 +114,10 @@ metrics! {
         "From a request's head to its answer.";
     HTTP_AUTH = "http_auth_total", Kind::Counter, ["outcome"],
         "Requests that must say who asks: known, anonymous, refused, malformed, keys_unavailable.";
+    HTTP_OVERLOADED = "http_overloaded_total", Kind::Counter, ["bound"],
+        "Requests answered 503 because a bound was reached: connections, views, keys.";
+    HTTP_UNREADABLE = "http_unreadable_documents_total", Kind::Counter, ["collection"],
+        "Stored documents that a view left out because they are not as the worker writes them.";
     CLOCK_OFFSET_SECONDS = "clock_offset_seconds", Kind::Gauge, [],
         "This host's clock minus the database's; decisions go by the database's.";
     JOB_RUNS = "job_runs_total", Kind::Counter, ["job", "outcome"],

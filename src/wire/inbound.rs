@@ -293,23 +293,37 @@ pub(super) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> 
     })
 }
 
-/// What serde says, less what it quotes from the payload: a name that it misses or meets twice is
-/// ours, and so is what it expected, the last part of its text.
+/// The longest name of a sender's that is repeated in a reason.
+const NAME_MAX: usize = 64;
+
+/// What serde says, less what it quotes from the payload's values. A name that is missing or duplicate is
+/// ours, and so is what was expected, the last part of the text. An unknown name is the sender's: it is
+/// repeated where it looks like a name.
 fn without_payload(text: &str) -> String {
     if text.starts_with("missing field ") || text.starts_with("duplicate field ") {
         return text.to_owned();
     }
-    let kinds = [
-        "unknown field",
-        "unknown variant",
-        "invalid type",
-        "invalid value",
-    ];
+    let expected = match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!(", expected {expected}"),
+        None => String::new(),
+    };
+    for kind in ["unknown field", "unknown variant"] {
+        if let Some(rest) = text.strip_prefix(kind) {
+            let name = unknown_name(rest).map_or(String::new(), |name| format!(" `{name}`"));
+            return format!("{kind}{name}{expected}");
+        }
+    }
+    let kinds = ["invalid type", "invalid value"];
     match kinds.into_iter().find(|kind| text.starts_with(kind)) {
-        Some(kind) => match text.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("{kind}, expected {expected}"),
-            None => kind.to_owned(),
-        },
+        Some(kind) => format!("{kind}{expected}"),
         None => "unexpected data".to_owned(),
     }
+}
+
+/// The name between backticks at the beginning of ` \`name\`, expected …`.
+fn unknown_name(text: &str) -> Option<&str> {
+    let (name, _) = text.strip_prefix(" `")?.split_once('`')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$');
+    let is_name = !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(is_plain);
+    is_name.then_some(name)
 }

@@ -92,28 +92,40 @@ pub enum DeadLetterReason {
     Bug,
 }
 
-/// A look-up at the schema registry failed.
+/// A look-up at the schema registry failed. [`LookupError::NotFound`] is final, everything else waits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// The registry knows no such schema (of that subject).
+    /// The registry has no such schema under that subject, and that is confirmed.
     #[error("no such schema")]
     NotFound,
     /// The registry or the way to it fails, or it answers with anything but a yes or a no.
-    #[error("the schema registry is unavailable: {reason}")]
+    #[error("the schema registry cannot be asked: {reason}")]
     Unavailable {
-        /// What the client said.
+        /// What went wrong, and what to do about it.
         reason: String,
     },
 }
 
 /// Where writer schemas come from.
 pub trait SchemaSource: Send + Sync + 'static {
-    /// The text of schema `id` if it is registered under `subject`.
+    /// The text of schema `id` if it is registered under `subject`, with references inlined.
     fn writer_schema<'a>(
         &'a self,
         subject: &'a str,
         id: u32,
     ) -> BoxFuture<'a, Result<Arc<str>, LookupError>>;
+
+    /// Looks again, because the text `rejected` cannot be used: another text, or `rejected` if it is
+    /// certain that there is no other.
+    fn recheck<'a>(
+        &'a self,
+        subject: &'a str,
+        id: u32,
+        rejected: &'a Arc<str>,
+    ) -> BoxFuture<'a, Result<Arc<str>, LookupError>> {
+        let _ = rejected;
+        self.writer_schema(subject, id)
+    }
 }
 
 /// The registered ids of the schemas this worker writes with.

@@ -1,38 +1,41 @@
 //! The schema registry over its Confluent-compatible HTTP API. Knows subjects, ids and texts, not what
-//! they mean. Nothing it is told about a fault is remembered: whatever is not a clear yes or no is
-//! [`LookupError::Unavailable`], and the next call asks again.
+//! they mean. A schema counts as found if any URL has it. It counts as missing only if every URL
+//! reports so, repeatedly, for some seconds ([`Confirmation`]). Everything else is a fault, and the
+//! registry is asked again after a pause that grows.
 
-mod client;
+mod connection;
+mod equality;
+mod fault;
+mod lookups;
+mod node;
+mod references;
 mod release;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::sync::Mutex;
 
 use super::{LookupError, SchemaSource};
-use crate::telemetry::names;
-use client::Client;
+use fault::Fault;
+use lookups::Lookups;
+use node::{ChangeError, Node};
 
+pub use connection::{
+    Connection, ConnectionError, Credentials, check_authorities, check_identity, check_token,
+    check_url, check_username,
+};
 pub use release::{Registered, SubjectCheck};
 
-/// How many versions of a subject are fetched at once.
-const CONCURRENT: usize = 8;
-/// How often known versions are fetched anew when an id is not among them: a subject that was
-/// deleted for good and made again counts its versions from 1.
-const REFETCH: Duration = Duration::from_secs(30);
-
-/// A registry could not do what it was asked.
+/// A request to the registry failed. The text ends with what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry or the way to it fails.
-    #[error("the schema registry is unavailable: {reason}")]
+    /// The registry or the way to it fails, or it refuses our credentials.
+    #[error("the schema registry cannot be asked: {reason}")]
     Unavailable {
-        /// What the client said.
+        /// What went wrong at each URL, and what to do.
         reason: String,
     },
     /// The registry says no: trying again cannot help.
@@ -41,115 +44,96 @@ pub enum RegistryError {
         /// What the registry said.
         reason: String,
     },
+    /// The settings cannot be used.
+    #[error("registry.urls or the certificates of registry.* cannot be used: {0}")]
+    Connection(#[from] ConnectionError),
+}
+
+/// When a miss is final: after `rounds` rounds in a row in which every URL reported it, with at least
+/// `over` between the first and the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Confirmation {
+    rounds: usize,
+    over: Duration,
+    /// The pause after the first round; each further pause is twice as long.
+    pause: Duration,
+}
+
+impl Confirmation {
+    /// For a worker. There a miss becomes a dead letter, and a registry's nodes may lag.
+    pub const WORKER: Self = Self {
+        rounds: 3,
+        over: Duration::from_secs(5),
+        pause: Duration::from_millis(500),
+    };
+    /// For commands that a person runs and can repeat.
+    pub const INTERACTIVE: Self = Self {
+        rounds: 1,
+        over: Duration::ZERO,
+        pause: Duration::ZERO,
+    };
+
+    /// As for a worker, but shorter.
+    #[cfg(test)]
+    pub(super) fn short(over: Duration) -> Self {
+        Self {
+            over,
+            pause: over / 8,
+            ..Self::WORKER
+        }
+    }
 }
 
 /// A client of the schema registry.
 ///
-/// An id is looked up in its subject's list of versions, not by itself: that says at once whether the
-/// id belongs to the subject, works alike on every registry, answers ids beyond a registry's own
-/// range, and takes one call for however many unknown ids a batch of records holds.
+/// An id is looked up in its subject's list of versions, not by `/schemas/ids`. The list says whether
+/// the id belongs to the subject, works the same on every registry, handles ids outside of a registry's
+/// own range, and takes one request for any number of unknown ids in a batch.
 pub struct Registry {
-    client: Client,
-    subjects: std::sync::Mutex<HashMap<String, Arc<Mutex<Versions>>>>,
-}
-
-/// What a subject's list of versions held.
-#[derive(Default)]
-struct Versions {
-    fetched: HashSet<u32>,
-    texts: HashMap<u32, Arc<str>>,
-    /// When the last listing began, and what it came to.
-    listed: Option<(Instant, Result<(), LookupError>)>,
-    refetched: Option<Instant>,
+    nodes: Nodes,
+    confirmation: Confirmation,
+    subjects: Mutex<HashMap<String, Arc<Lookups>>>,
 }
 
 impl Registry {
-    /// A client that tries `urls` in order on every call, each the base of the API
-    /// (`http://host:8081`; credentials may stand in it).
+    /// A client that tries the URLs of `connection` in order on every call.
     ///
     /// # Errors
-    /// [`RegistryError::Refused`]: no URL, or one that is none.
-    pub fn new(urls: &[String]) -> Result<Self, RegistryError> {
+    /// [`RegistryError::Connection`]: a URL or certificate cannot be used.
+    pub fn new(connection: &Connection, confirmation: Confirmation) -> Result<Self, RegistryError> {
+        let nodes = connection.urls.iter().map(|url| Node::new(url, connection));
+        let nodes: Vec<Node> = nodes.collect::<Result<_, _>>()?;
+        if nodes.is_empty() {
+            return Err(ConnectionError::NoUrl.into());
+        }
         Ok(Self {
-            client: Client::new(urls)?,
-            subjects: std::sync::Mutex::default(),
+            nodes: Nodes(nodes),
+            confirmation,
+            subjects: Mutex::default(),
         })
     }
 
-    fn versions(&self, subject: &str) -> Arc<Mutex<Versions>> {
-        let mut subjects = self
-            .subjects
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// What is wrong with each URL that does not answer about `subject`, and what to do.
+    pub async fn faulty_urls(&self, subject: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        for node in &self.nodes.0 {
+            if let Err(fault) = node.versions(subject, true).await {
+                faults.push(fault::reason(&[fault]));
+            }
+        }
+        faults
+    }
+
+    fn lookups(&self, subject: &str) -> Arc<Lookups> {
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         match subjects.get(subject) {
-            Some(versions) => versions.clone(),
-            None => subjects.entry(subject.to_owned()).or_default().clone(),
-        }
-    }
-
-    async fn writer_schema(&self, subject: &str, id: u32) -> Result<Arc<str>, LookupError> {
-        let asked = Instant::now();
-        let versions = self.versions(subject);
-        let mut versions = versions.lock().await;
-        if let Some(text) = versions.texts.get(&id) {
-            return Ok(text.clone());
-        }
-        // A listing that began after this question answers it, too, be it by failing: whoever waited
-        // for the lock while another asked needs no call of its own, and no timeout of its own. An
-        // older one does not: the schema may be newer.
-        let answered = versions
-            .listed
-            .as_ref()
-            .filter(|(began, _)| *began >= asked);
-        let outcome = match answered {
-            Some((_, outcome)) => outcome.clone(),
+            Some(lookups) => Arc::clone(lookups),
             None => {
-                let began = Instant::now();
-                let outcome = self.list(subject, &mut versions).await;
-                let answer = if outcome.is_ok() {
-                    "answered"
-                } else {
-                    "failed"
-                };
-                metrics::counter!(names::REGISTRY_LOOKUPS, "outcome" => answer).increment(1);
-                versions.listed = Some((began, outcome.clone()));
-                outcome
-            }
-        };
-        outcome?;
-        versions
-            .texts
-            .get(&id)
-            .cloned()
-            .ok_or(LookupError::NotFound)
-    }
-
-    async fn list(&self, subject: &str, versions: &mut Versions) -> Result<(), LookupError> {
-        let listed = self.client.versions(subject).await?;
-        let refetch = versions.refetched.is_none_or(|at| at.elapsed() >= REFETCH);
-        let new = listed
-            .into_iter()
-            .filter(|version| refetch || !versions.fetched.contains(version));
-        let new: Vec<u32> = new.collect();
-        let fetched: Vec<_> = stream::iter(new)
-            .map(|version| async move {
-                let schema = self.client.version(subject, version).await?;
-                Ok::<_, LookupError>((version, schema))
-            })
-            .buffer_unordered(CONCURRENT)
-            .try_collect()
-            .await?;
-        for (version, schema) in fetched {
-            // A version may be deleted for good between the list and the look at it.
-            if let Some(schema) = schema {
-                versions.fetched.insert(version);
-                versions.texts.insert(schema.id, schema.text.into());
+                let lookups = Arc::new(Lookups::new(subject, self.nodes.0.len()));
+                subjects.insert(subject.to_owned(), Arc::clone(&lookups));
+                lookups
             }
         }
-        if refetch {
-            versions.refetched = Some(Instant::now());
-        }
-        Ok(())
     }
 }
 
@@ -159,18 +143,100 @@ impl SchemaSource for Registry {
         subject: &'a str,
         id: u32,
     ) -> BoxFuture<'a, Result<Arc<str>, LookupError>> {
-        Registry::writer_schema(self, subject, id).boxed()
+        async move {
+            let lookups = self.lookups(subject);
+            lookups.find(&self.nodes, id, None, self.confirmation).await
+        }
+        .boxed()
+    }
+
+    fn recheck<'a>(
+        &'a self,
+        subject: &'a str,
+        id: u32,
+        rejected: &'a Arc<str>,
+    ) -> BoxFuture<'a, Result<Arc<str>, LookupError>> {
+        async move {
+            let lookups = self.lookups(subject);
+            let _recheck = lookups.reject(id, rejected);
+            lookups
+                .find(&self.nodes, id, Some(rejected), self.confirmation)
+                .await
+        }
+        .boxed()
     }
 }
 
 impl From<RegistryError> for LookupError {
-    /// A registry that refuses a look-up (no access, for one) is as good as none: an operator can
-    /// change that.
+    /// A look-up that the registry refuses is a fault: an operator can change that.
     fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::Unavailable { reason } | RegistryError::Refused { reason } => {
-                Self::Unavailable { reason }
+        Self::Unavailable {
+            reason: match error {
+                RegistryError::Unavailable { reason } | RegistryError::Refused { reason } => reason,
+                RegistryError::Connection(error) => error.to_string(),
+            },
+        }
+    }
+}
+
+/// Which URLs have to report that something is missing.
+#[derive(Clone, Copy, Debug)]
+enum Agreement {
+    /// Every URL.
+    AllUrls,
+    /// One URL is enough, because what follows is safe to repeat.
+    AnyUrl,
+}
+
+/// The URLs, in order.
+struct Nodes(Vec<Node>);
+
+impl Nodes {
+    /// Asks the URLs in order until one has it. `None` if the URLs that `agreement` names report that
+    /// it is missing.
+    async fn find<T>(
+        &self,
+        agreement: Agreement,
+        ask: impl AsyncFn(&Node) -> Result<Option<T>, Fault>,
+    ) -> Result<Option<T>, RegistryError> {
+        let mut faults = Vec::new();
+        for node in &self.0 {
+            match ask(node).await {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(fault) => faults.push(fault),
             }
         }
+        let missing = match agreement {
+            Agreement::AllUrls => faults.is_empty(),
+            Agreement::AnyUrl => faults.len() < self.0.len(),
+        };
+        if missing {
+            Ok(None)
+        } else {
+            Err(unavailable(&faults))
+        }
+    }
+
+    /// Asks the URLs in order until one answers. A refusal is an answer, too.
+    async fn first<T>(
+        &self,
+        ask: impl AsyncFn(&Node) -> Result<T, ChangeError>,
+    ) -> Result<T, RegistryError> {
+        let mut faults = Vec::new();
+        for node in &self.0 {
+            match ask(node).await {
+                Ok(done) => return Ok(done),
+                Err(ChangeError::Refused(reason)) => return Err(RegistryError::Refused { reason }),
+                Err(ChangeError::Fault(fault)) => faults.push(fault),
+            }
+        }
+        Err(unavailable(&faults))
+    }
+}
+
+fn unavailable(faults: &[Fault]) -> RegistryError {
+    RegistryError::Unavailable {
+        reason: fault::reason(faults),
     }
 }

@@ -95,6 +95,11 @@ pub(super) fn bounded(text: &str) -> Result<(), Mismatch> {
     resolver.skip(&writer, None).map(drop)
 }
 
+/// Whether `text` is an Avro schema on its own.
+pub(super) fn is_schema(text: &str) -> bool {
+    parsed(text).is_ok()
+}
+
 fn parsed(text: &str) -> Result<Schema, Mismatch> {
     if text.len() > MAX_TEXT {
         return mismatch(format!("its text has {} bytes", text.len()));

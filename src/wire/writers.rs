@@ -1,25 +1,23 @@
 //! The writer schemas that were looked up, each resolved to ours once and kept: what the registry
-//! has under an id never changes. That it has nothing is no such fact: it is kept only from the
-//! look-up to the decoding, and asked again with the next records.
+//! has under an id never changes. That it has nothing, or no schema at all, is no such fact: it is
+//! kept only from the look-up to the decoding, and asked again with the next records.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use apache_avro::Schema;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, TryStreamExt};
 
-use super::resolve::{Mismatch, Plan, resolve};
+use super::resolve::{Mismatch, Plan, is_schema, resolve};
 use super::schema::{COMMAND_SCHEMA, MATCH_FOUND_SCHEMA, subject_name};
 use super::{LookupError, SchemaSource};
 use crate::record::TopicNames;
 
-/// How many look-ups one preparation has under way at once.
-const CONCURRENT: usize = 16;
-/// How long it is remembered that an id is unknown: longer than from any look-up to its decoding.
-const UNKNOWN_KEPT: Duration = Duration::from_secs(60);
-/// How many unknown ids are kept before the old ones are looked for and forgotten.
-const UNKNOWN_PRUNED: usize = 16 * 1024;
+/// How long it is remembered that an id has no schema: longer than from any look-up to its decoding.
+const ABSENT_KEPT: Duration = Duration::from_secs(60);
+/// How many ids without a schema are kept before the old ones are looked for and forgotten.
+const ABSENT_PRUNED: usize = 16 * 1024;
 
 /// An input topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +40,7 @@ impl Input {
 pub(super) enum Writer {
     /// It reads as ours.
     Resolved(Plan),
-    /// It is registered, but does not read as ours.
+    /// It is registered, but does not read as ours, or is no schema.
     Unresolved(Mismatch),
     /// The registry does not have it under the topic's subject.
     Unknown,
@@ -51,8 +49,8 @@ pub(super) enum Writer {
 #[derive(Default)]
 struct Known {
     registered: HashMap<(Input, u32), Arc<Writer>>,
-    unknown: HashMap<(Input, u32), Instant>,
-    /// Where the next look for forgettable unknown ids is due.
+    absent: HashMap<(Input, u32), (Instant, Arc<Writer>)>,
+    /// Where the next look for forgettable ids is due.
     prune_at: usize,
 }
 
@@ -61,7 +59,6 @@ pub(super) struct Writers {
     session_command: String,
     source: Arc<dyn SchemaSource>,
     known: RwLock<Known>,
-    unknown: Arc<Writer>,
 }
 
 impl Writers {
@@ -71,10 +68,9 @@ impl Writers {
             session_command: subject_name(&topics.session_command),
             source,
             known: RwLock::new(Known {
-                prune_at: UNKNOWN_PRUNED,
+                prune_at: ABSENT_PRUNED,
                 ..Known::default()
             }),
-            unknown: Arc::new(Writer::Unknown),
         }
     }
 
@@ -89,11 +85,12 @@ impl Writers {
             ids.filter(|id| !known.registered.contains_key(id))
                 .collect()
         };
-        stream::iter(missing)
+        // All at once, because the source looks them up together.
+        let lookups = missing.into_iter();
+        let lookups: FuturesUnordered<_> = lookups
             .map(|(input, id)| self.look_up_one(input, id))
-            .buffer_unordered(CONCURRENT)
-            .try_collect::<()>()
-            .await
+            .collect();
+        lookups.try_collect::<()>().await
     }
 
     async fn look_up_one(&self, input: Input, id: u32) -> Result<(), LookupError> {
@@ -101,23 +98,44 @@ impl Writers {
             Input::MatchFound => &self.match_found,
             Input::SessionCommand => &self.session_command,
         };
-        let writer = match self.source.writer_schema(subject, id).await {
-            Ok(text) => match resolve(&text, input.schema()) {
-                Ok(plan) => Some(Writer::Resolved(plan)),
-                Err(mismatch) => Some(Writer::Unresolved(mismatch)),
-            },
-            Err(LookupError::NotFound) => None,
+        let (writer, permanent) = match self.writer(subject, id, input.schema()).await {
+            Ok(found) => found,
+            Err(LookupError::NotFound) => (Writer::Unknown, false),
             Err(unavailable) => return Err(unavailable),
         };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        match writer {
-            Some(writer) => {
-                known.unknown.remove(&(input, id));
-                known.registered.insert((input, id), Arc::new(writer));
-            }
-            None => known.remember_unknown((input, id)),
+        if permanent {
+            known.absent.remove(&(input, id));
+            known.registered.insert((input, id), Arc::new(writer));
+        } else {
+            known.remember_absent((input, id), Arc::new(writer));
         }
         Ok(())
+    }
+
+    /// What is registered as `id`, and whether that never changes. A text that does not resolve may be
+    /// the mistake of one URL, so it is looked up once more.
+    async fn writer(
+        &self,
+        subject: &str,
+        id: u32,
+        reader: &Schema,
+    ) -> Result<(Writer, bool), LookupError> {
+        let text = self.source.writer_schema(subject, id).await?;
+        if let Ok(plan) = resolve(&text, reader) {
+            return Ok((Writer::Resolved(plan), true));
+        }
+        let again = self.source.recheck(subject, id, &text).await?;
+        match resolve(&again, reader) {
+            Ok(plan) => Ok((Writer::Resolved(plan), true)),
+            Err(mismatch) if again == text => Ok((Writer::Unresolved(mismatch), is_schema(&text))),
+            Err(_) => Err(LookupError::Unavailable {
+                reason: format!(
+                    "the URLs have different texts for schema {id} of {subject}, and none resolves; \
+                     set registry.urls to nodes of one registry"
+                ),
+            }),
+        }
     }
 
     /// What [`Writers::look_up`] found out about `id`.
@@ -126,24 +144,24 @@ impl Writers {
         match known.registered.get(&(input, id)) {
             Some(writer) => writer.clone(),
             None => {
-                assert!(
-                    known.unknown.contains_key(&(input, id)),
-                    "a lane prepares its records before it decodes them"
-                );
-                self.unknown.clone()
+                let (_, writer) = known
+                    .absent
+                    .get(&(input, id))
+                    .expect("a lane prepares its records before it decodes them");
+                Arc::clone(writer)
             }
         }
     }
 }
 
 impl Known {
-    fn remember_unknown(&mut self, id: (Input, u32)) {
-        self.unknown.insert(id, Instant::now());
-        if self.unknown.len() >= self.prune_at {
-            self.unknown
-                .retain(|_, asked| asked.elapsed() < UNKNOWN_KEPT);
+    fn remember_absent(&mut self, id: (Input, u32), writer: Arc<Writer>) {
+        self.absent.insert(id, (Instant::now(), writer));
+        if self.absent.len() >= self.prune_at {
+            self.absent
+                .retain(|_, (asked, _)| asked.elapsed() < ABSENT_KEPT);
             // Looking again only after as many more keeps the cost of pruning constant per id.
-            self.prune_at = UNKNOWN_PRUNED.max(2 * self.unknown.len());
+            self.prune_at = ABSENT_PRUNED.max(2 * self.absent.len());
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod cli;
 mod kafka;
+mod protected;
+mod registry;
 mod services;
 mod store;
 mod worker;

@@ -44,6 +44,14 @@ pub(crate) fn registry_url() -> String {
     SERVICES.registry_url().to_owned()
 }
 
+/// Deletes the records of a partition before an offset, as retention does.
+pub(crate) async fn delete_records(topic: &str, partition: i32, before: i64) {
+    SERVICES
+        .delete_records(topic, partition, before)
+        .await
+        .expect("the broker deletes them");
+}
+
 /// Holds off tests that disturb the servers.
 pub(crate) async fn undisturbed() -> RwLockReadGuard<'static, ()> {
     QUIET.read().await

@@ -106,17 +106,12 @@ pub(crate) struct SimLog {
 }
 
 impl SimLog {
-    /// Reads `lane` from `from`.
-    pub(crate) fn new(
-        broker: Broker,
-        lane: TopicPartition,
-        from: Option<i64>,
-        revoked: Arc<AtomicBool>,
-    ) -> Self {
+    /// Reads `lane`, once it is placed.
+    pub(crate) fn new(broker: Broker, lane: TopicPartition, revoked: Arc<AtomicBool>) -> Self {
         Self {
             broker,
             lane,
-            position: from.unwrap_or(0),
+            position: 0,
             revoked,
         }
     }

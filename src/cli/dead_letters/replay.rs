@@ -25,7 +25,7 @@ use crate::record::{Origin, OutRecord, Record};
 use crate::settings::Settings;
 use crate::store::LedgerEntry;
 use crate::store::mongo::MongoStore;
-use crate::wire::{Decoded, Decoder, Letter, Registry};
+use crate::wire::{Decoded, Decoder, Letter};
 pub(super) use verdict::{Circumstances, Seen, Verdict, judge};
 
 /// Characters of a key that people are shown.
@@ -120,8 +120,7 @@ pub(super) async fn replay(
     } else {
         None
     };
-    let registry =
-        Registry::new(&settings.registry.exposed_urls()).map_err(crate::cli::schemas::failure)?;
+    let registry = crate::cli::schemas::registry(settings)?;
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / pace.rate.get());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut run = Run {
@@ -311,6 +310,7 @@ impl Run<'_> {
         };
         if let Some(entries) = remembered {
             let entries: BTreeMap<MessageId, LedgerEntry> = entries
+                .found
                 .into_iter()
                 .map(|entry| (entry.id.clone(), entry))
                 .collect();

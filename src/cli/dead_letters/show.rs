@@ -12,7 +12,7 @@ use crate::cli::output::{self, Output, date_time, place};
 use crate::domain::Timestamp;
 use crate::record::Header;
 use crate::settings::Settings;
-use crate::wire::{Glance, Letter, Registry, glance, hex, rfc3339};
+use crate::wire::{Glance, Letter, glance, hex, rfc3339};
 
 /// Bytes of a value that are dumped for people.
 const DUMPED: usize = 1024;
@@ -30,8 +30,7 @@ pub(super) async fn show(
     output: Output,
 ) -> Result<Done, Failure> {
     let letter = find(settings, address).await?;
-    let registry =
-        Registry::new(&settings.registry.exposed_urls()).map_err(crate::cli::schemas::failure)?;
+    let registry = crate::cli::schemas::registry(settings)?;
     let topic = &letter.origin.lane.topic;
     let seen = glance(topic, letter.value.as_deref(), &registry).await;
     let later = later(settings, &letter).await?;

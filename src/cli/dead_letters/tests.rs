@@ -347,7 +347,7 @@ fn the_workers_own_and_what_was_cut_and_foreign_topics_are_refused() {
         (
             letter("bug", "bug", 4, &forwarded),
             seen(None),
-            "start the registry",
+            "registry cannot be asked",
         ),
     ] {
         let verdict = verdict(&letter, &seen, true, None);

@@ -11,6 +11,7 @@ use crate::cli::progress::Progress;
 use crate::domain::{MessageId, Timestamp};
 use crate::kafka::{self, Scan, SetupError, Span, partition_of};
 use crate::record::{Origin, Record};
+use crate::store::Unreadable;
 use crate::store::mongo::MongoStore;
 use crate::wire::{
     Decoder, Letter, Passthrough, Poison, REPLAY_COUNT, Reader, SchemaSource, SentEvent,
@@ -82,7 +83,7 @@ impl Gathering<'_, '_> {
                 "registry",
                 format!(
                     "{fault}; commands and matches in Avro are not decoded, and outputs are read by \
-                     this version's schemas; start the registry or set registry.urls"
+                     this version's schemas"
                 ),
             );
         }
@@ -209,6 +210,12 @@ impl Gathering<'_, '_> {
         self.known = self.trail.known_ids();
     }
 
+    fn lacks_entries(&mut self, unreadable: &[Unreadable]) {
+        for unreadable in unreadable {
+            self.trail.lacks("ledger", unreadable.to_string());
+        }
+    }
+
     async fn remembered(&mut self, complete: bool) -> Result<(), crate::store::Error> {
         let ids: Vec<MessageId> = self.known.iter().cloned().collect();
         let results: BTreeSet<MessageId> = self
@@ -218,7 +225,9 @@ impl Gathering<'_, '_> {
             .map(|result| result_id(&result.value))
             .collect();
         let id = self.trail.id().clone();
-        for entry in self.sources.store.remembered(&ids).await? {
+        let remembered = self.sources.store.remembered(&ids).await?;
+        self.lacks_entries(&remembered.unreadable);
+        for entry in remembered.found {
             // A cause may be a command's id or a match's, and only one of them is meant.
             let named = entry.remembered.result.session_id.as_deref() == Some(id.as_str());
             if named || results.contains(&entry.id) {
@@ -236,8 +245,10 @@ impl Gathering<'_, '_> {
                 .store
                 .remembered_of(&id, after.as_deref())
                 .await?;
-            self.sources.progress.advance(stretch.entries.len().max(1));
-            for entry in stretch.entries {
+            let entries = stretch.entries;
+            self.sources.progress.advance(entries.found.len().max(1));
+            self.lacks_entries(&entries.unreadable);
+            for entry in entries.found {
                 if self.trail.ledger.len() < KEPT {
                     self.trail.ledger.insert(entry.id.clone(), entry);
                 } else {
@@ -397,8 +408,10 @@ impl Gathering<'_, '_> {
         }
         let ids: Vec<MessageId> = open.iter().cloned().collect();
         match self.sources.store.remembered(&ids).await {
-            Ok(entries) => {
-                let entries = entries.into_iter().map(|entry| (entry.id.clone(), entry));
+            Ok(remembered) => {
+                self.lacks_entries(&remembered.unreadable);
+                let entries = remembered.found.into_iter();
+                let entries = entries.map(|entry| (entry.id.clone(), entry));
                 self.trail.ledger.extend(entries);
             }
             Err(error) => {
@@ -468,7 +481,7 @@ impl Gathering<'_, '_> {
                     let Some(claim) = &mut input.claim else {
                         continue;
                     };
-                    let holds = forwards.iter().any(|forward| {
+                    let holds = forwards.found.iter().any(|forward| {
                         forward.origin == claim.origin
                             && forward.home == input.record.lane.partition
                             && input.fingerprint.is_none_or(|f| f == forward.fingerprint)

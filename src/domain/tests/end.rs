@@ -247,3 +247,30 @@ fn overdue_deadlines_take_effect_before_a_command_and_carry_nothing_of_it() {
     places -ann -bob
     ");
 }
+
+/// Findings B4.
+#[test]
+fn ac7_no_warning_is_published_once_the_end_is_due_by_any_deadline() {
+    let mut world = World::new();
+    world.run(
+        "match m1 ann bob; ann connects s1 x; bob connects s1 y; at 1440; ann disconnects s1 x; \
+         bob disconnects s1 y",
+    );
+    // The warning of 1500 comes before the grace of 1560, and both are judged after it.
+    assert_snapshot!(world.run("at 1590; tick s1"), @r"
+    #9 participant.left +1590 active 1/6 host ann; ann host disconnected joined +0 left +1440 present 1440 spoke 0; disconnect_timeout; timer disconnect:ann
+    #10 participant.left +1590 active 0/6 host ann; bob participant disconnected joined +0 left +1440 present 1440 spoke 0; disconnect_timeout; timer disconnect:bob
+    #11 session.ended +1590 ended 0/6 host ann started +0 expires +1800 ended +1560; all_left; timer disconnect:bob
+    places -ann -bob
+    ");
+}
+
+#[test]
+fn ac7_a_late_warning_is_published_while_anyone_stays() {
+    let mut world = World::new();
+    world.run(
+        "match m1 ann bob; ann connects s1 x; bob connects s1 y; at 1440; ann disconnects s1 x",
+    );
+    let told = world.run("at 1590; tick s1");
+    assert_eq!(told.brief(), "deadlines session.expiring participant.left");
+}

@@ -23,6 +23,42 @@ fn connect(session_id: &str, connection_id: &str) -> Action {
 }
 
 #[test]
+fn a_title_has_at_most_256_unicode_scalars_and_is_kept_as_given() {
+    let title = |count: usize| Some(format!(" {}", "é".repeat(count - 1)));
+    for (count, code) in [(256, None), (257, Some(Code::InvalidArgument))] {
+        let mut world = World::new();
+        let Action::CreatePrivateSession {
+            session_id,
+            target_language_code,
+            topic_id,
+            max_participants,
+            ..
+        } = private(None, "fr", None, 4)
+        else {
+            unreachable!("it is one")
+        };
+        let create = Action::CreatePrivateSession {
+            topic_title: title(count),
+            session_id,
+            target_language_code,
+            topic_id,
+            max_participants,
+        };
+        let create = command("c1", create);
+        assert_eq!(super::admission::code(&mut world, &create), code, "{count}");
+        let found = Match {
+            topic_title: title(count),
+            ..found(&["ann", "bob"])
+        };
+        let result = result(world.send(&Message::Match(found)));
+        assert_eq!(result.code, code, "{count}");
+        for session in &world.sessions {
+            assert_eq!(session.topic_title, title(count));
+        }
+    }
+}
+
+#[test]
 fn a_bad_value_is_an_invalid_argument_that_names_the_field_and_is_remembered() {
     let leave = |speaking_time_seconds| Action::LeaveSession {
         session_id: "s".to_owned(),

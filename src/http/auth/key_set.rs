@@ -76,6 +76,10 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// The key of a token with this `kid` and `alg`. A `kid` is compared and nothing else: it is never
     /// a path or an address.
     pub(super) fn pick(

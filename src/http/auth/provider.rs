@@ -1,6 +1,6 @@
 //! The identity provider's key set (JWKS): fetched at first need, by one request at a time, refreshed
 //! behind the callers, and kept through an outage for a day. Strangers cannot make it be fetched
-//! often. An answer that is no key set counts as an outage; one without keys counts, and refuses all.
+//! often, nor wait for it on every connection. An answer that is no key set counts as an outage; one without keys counts, and refuses all.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,15 +8,19 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode, header};
 use jsonwebtoken::Algorithm;
 use reqwest::{Client, Url, redirect};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::AuthSetupError;
 use super::key_set::{Key, KeySet, Malformed, Unpicked};
+use crate::telemetry::names;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Callers that wait for a fetch at once: fewer than there are connections, because a caller can wait
+/// with a token that is not signed at all.
+const WAITING: usize = 256;
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 256 << 10;
 
@@ -97,6 +101,8 @@ pub(super) struct Provider {
     known: RwLock<Known>,
     /// When the last fetch ended. Held while one is under way.
     asked: Arc<Mutex<Option<Instant>>>,
+    /// Places for those who wait for it.
+    waiting: Semaphore,
 }
 
 #[derive(Default)]
@@ -136,7 +142,14 @@ impl Provider {
             pace,
             known: RwLock::default(),
             asked: Arc::default(),
+            waiting: Semaphore::new(WAITING),
         })
+    }
+
+    /// Fetches the set once, to see whether that works: how many keys it has.
+    pub(super) async fn try_once(&self) -> Result<usize, String> {
+        let fetched = self.ask().await.map_err(|error| error.to_string())?;
+        Ok(fetched.set.count())
     }
 
     /// The key of a token with this `kid` and `alg`.
@@ -148,15 +161,15 @@ impl Provider {
         match self.may_use() {
             Use::Freely => {}
             Use::WhileFetching => self.fetch_behind(),
-            Use::AfterFetching => self.fetch(self.pace.apart).await,
-            Use::Never => self.fetch(self.pace.retry).await,
+            Use::AfterFetching => self.fetch(self.pace.apart).await?,
+            Use::Never => self.fetch(self.pace.retry).await?,
         }
         let picked = self.set()?.pick(kid, algorithm);
         if !matches!(picked, Err(Unpicked::Unknown | Unpicked::Unnamed)) {
             return picked.map_err(NoKey::Unpicked);
         }
         // The provider may have a new key that is in use already.
-        self.fetch(self.pace.apart).await;
+        self.fetch(self.pace.apart).await?;
         self.set()?.pick(kid, algorithm).map_err(NoKey::Unpicked)
     }
 
@@ -192,13 +205,18 @@ impl Provider {
             .ok_or(NoKey::Unavailable)
     }
 
-    /// Waits until the set is fetched, by whomever, unless that has just happened.
-    async fn fetch(self: &Arc<Self>, apart: Duration) {
+    /// Waits until the set is fetched, by whomever, unless that has just happened or too many wait.
+    async fn fetch(self: &Arc<Self>, apart: Duration) -> Result<(), NoKey> {
+        let Ok(_waits) = self.waiting.try_acquire() else {
+            metrics::counter!(names::HTTP_OVERLOADED, "bound" => "keys").increment(1);
+            return Err(NoKey::Unavailable);
+        };
         let asked = Arc::clone(&self.asked).lock_owned().await;
         if let Some(fetch) = self.begin(asked, apart) {
             // Its outcome, a panic too, is in what is known afterwards.
             let _ = fetch.await;
         }
+        Ok(())
     }
 
     /// Has the set fetched, unless that happens already.

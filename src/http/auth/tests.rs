@@ -39,7 +39,7 @@ fn headers(given: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 /// How a request was answered, as a client sees it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Known(Caller),
     /// Status, code and challenge.

@@ -12,12 +12,9 @@ use serde_json::Value;
 
 use super::key_set::Unpicked;
 use super::provider::{NoKey, Pace, Provider};
-use super::{AuthSetupError, Caller, Refusal};
+use super::{AuthSetupError, Caller, READ_ANY, Refusal};
 use crate::domain::UserId;
 use crate::settings::Auth;
-
-/// Who holds it may read everybody's sessions (contract 5).
-const READ_ANY: &str = "sessions:read:any";
 
 /// RFC 6750: no error where no token was given, `invalid_token` where one did not do.
 const CHALLENGE: &str = "Bearer";
@@ -47,6 +44,19 @@ struct Claims {
     iss: Value,
     #[serde(default)]
     scope: Value,
+    #[serde(default)]
+    scp: Value,
+}
+
+/// Whether `scopes`, a text of words or a list of texts, hold the one that reads any session.
+fn reads_any(scopes: &Value) -> bool {
+    let has = |text: &str| text.split(' ').any(|scope| scope == READ_ANY);
+    match scopes {
+        Value::String(text) => has(text),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).any(has),
+        // A scope of another shape grants nothing.
+        _ => false,
+    }
 }
 
 fn refused(detail: impl Into<String>) -> Refusal {
@@ -74,7 +84,7 @@ impl Tokens {
         })
     }
 
-    #[cfg(test)]
+    /// Where keys come from, if they are published.
     pub(super) fn provider(&self) -> Option<&Provider> {
         match &self.keys {
             Keys::Secret(_) => None,
@@ -128,11 +138,9 @@ impl Tokens {
         let subject = claims.sub.as_str().unwrap_or_default();
         let user_id = UserId::parse(subject)
             .map_err(|_| refused("the token's `sub` is not a user's id of 1 to 128 characters"))?;
-        // A scope of another shape (some providers issue a list) grants nothing.
-        let scopes = claims.scope.as_str().unwrap_or_default();
         Ok(Caller {
             user_id,
-            reads_any: scopes.split(' ').any(|scope| scope == READ_ANY),
+            reads_any: reads_any(&claims.scope) || reads_any(&claims.scp),
         })
     }
 

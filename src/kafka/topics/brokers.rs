@@ -10,14 +10,14 @@ use rdkafka::admin::{
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 
-use super::plan::{Change, Observed, ObservedSetting, Plan};
+use super::plan::{Change, Observed, ObservedSetting, Plan, Shown};
 use super::{Topic, Topics};
 use crate::kafka::admin::{self, Client};
 use crate::kafka::settings::{Settings, SetupError};
 
 const VISIBLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the brokers have of the topics called `names`; a missing one is absent.
+/// What the brokers have of the topics called `names`; one that does not exist is absent.
 ///
 /// # Errors
 /// [`SetupError::Unavailable`] and refused properties.
@@ -144,58 +144,74 @@ fn observe_with(
     runtime: &Handle,
     names: &[String],
 ) -> Result<BTreeMap<String, Observed>, KafkaError> {
+    let mut counts = admin::counts(client)?;
+    let (shown, absent): (Vec<_>, Vec<_>) = names
+        .iter()
+        .partition(|name| counts.contains_key(name.as_str()));
     let mut observed = BTreeMap::new();
-    for (name, (partitions, replication_factor)) in admin::counts(client)? {
-        if names.contains(&name) {
-            let config = BTreeMap::new();
-            observed.insert(
-                name,
-                Observed {
-                    partitions,
-                    replication_factor,
-                    config,
-                },
-            );
+    for name in absent {
+        if is_hidden(client, name)? {
+            observed.insert(name.clone(), Observed::Hidden);
         }
     }
-    let found: Vec<_> = observed
-        .keys()
-        .map(|name| ResourceSpecifier::Topic(name))
-        .collect();
-    if found.is_empty() {
-        return Ok(observed);
-    }
-    let described = runtime.block_on(client.describe_configs(&found, &admin::options()))?;
-    for resource in described {
-        let resource = resource.map_err(KafkaError::AdminOp)?;
-        if resource.entries.is_empty() {
-            // rdkafka drops a resource's own error. Its settings are unknown, not unset: written as a
-            // whole, they would be lost.
-            return Err(KafkaError::AdminOp(
-                RDKafkaErrorCode::TopicAuthorizationFailed,
-            ));
-        }
-        let OwnedResourceSpecifier::Topic(name) = resource.specifier else {
-            continue;
-        };
-        if let Some(topic) = observed.get_mut(&name) {
-            topic.config = resource
-                .entries
-                .into_iter()
-                .map(|entry| {
-                    let on_topic = entry.source == ConfigSource::DynamicTopic;
-                    (
-                        entry.name,
-                        ObservedSetting {
-                            value: entry.value,
-                            on_topic,
-                        },
-                    )
-                })
-                .collect();
+    let mut settings = settings(client, runtime, &shown)?;
+    for name in shown {
+        if let Some((partitions, replication_factor)) = counts.remove(name) {
+            let shown = Shown {
+                partitions,
+                replication_factor,
+                config: settings.remove(name),
+            };
+            observed.insert(name.clone(), Observed::Shown(shown));
         }
     }
     Ok(observed)
+}
+
+/// Whether the brokers do not list `topic` because this user may not describe it.
+fn is_hidden(client: &Client, topic: &str) -> Result<bool, KafkaError> {
+    let metadata = client.inner().fetch_metadata(Some(topic), admin::TIMEOUT)?;
+    let mut found = metadata.topics().iter();
+    Ok(found.any(|found| {
+        found.name() == topic
+            && found.error().map(RDKafkaErrorCode::from)
+                == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+    }))
+}
+
+/// The settings of `topics`, without those that this user may not describe.
+fn settings(
+    client: &Client,
+    runtime: &Handle,
+    topics: &[&String],
+) -> Result<BTreeMap<String, BTreeMap<String, ObservedSetting>>, KafkaError> {
+    let mut settings = BTreeMap::new();
+    if topics.is_empty() {
+        return Ok(settings);
+    }
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|name| ResourceSpecifier::Topic(name))
+        .collect();
+    let described = runtime.block_on(client.describe_configs(&asked, &admin::options()))?;
+    for resource in described {
+        let resource = resource.map_err(KafkaError::AdminOp)?;
+        // rdkafka drops a resource's own error and leaves it without settings: they are unknown then, not
+        // unset. Written as a whole, they would be lost.
+        let OwnedResourceSpecifier::Topic(name) = resource.specifier else {
+            continue;
+        };
+        let entries = resource.entries.into_iter().map(|entry| {
+            let on_topic = entry.source == ConfigSource::DynamicTopic;
+            let value = entry.value;
+            (entry.name, ObservedSetting { value, on_topic })
+        });
+        let entries: BTreeMap<_, _> = entries.collect();
+        if !entries.is_empty() {
+            settings.insert(name, entries);
+        }
+    }
+    Ok(settings)
 }
 
 fn create(client: &Client, runtime: &Handle, topic: &Topic) -> Result<(), KafkaError> {
@@ -226,11 +242,16 @@ fn grow(client: &Client, runtime: &Handle, topic: &Topic, to: i32) -> Result<(),
 /// The protocol replaces a topic's settings as a whole: what is set there and not ours is kept.
 fn configure(client: &Client, runtime: &Handle, topic: &Topic) -> Result<(), KafkaError> {
     let observed = observe_with(client, runtime, std::slice::from_ref(&topic.name))?;
-    let found = observed.get(&topic.name).ok_or(KafkaError::AdminOp(
-        RDKafkaErrorCode::UnknownTopicOrPartition,
+    let found = observed
+        .get(&topic.name)
+        .and_then(Observed::shown)
+        .ok_or(KafkaError::AdminOp(
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+        ))?;
+    let config = found.config.as_ref().ok_or(KafkaError::AdminOp(
+        RDKafkaErrorCode::TopicAuthorizationFailed,
     ))?;
-    let mut wanted: BTreeMap<&str, &str> = found
-        .config
+    let mut wanted: BTreeMap<&str, &str> = config
         .iter()
         .filter(|(_, setting)| setting.on_topic)
         .filter_map(|(key, setting)| Some((key.as_str(), setting.value.as_deref()?)))

@@ -7,13 +7,41 @@ use super::{Topic, Topics};
 
 /// A topic as the brokers have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub enum Observed {
+    /// This user may not describe it, so it is not known whether it exists.
+    Hidden,
+    /// What it is like.
+    Shown(Shown),
+}
+
+impl Observed {
+    /// What it is like, where that may be known.
+    #[must_use]
+    pub fn shown(&self) -> Option<&Shown> {
+        match self {
+            Self::Shown(shown) => Some(shown),
+            Self::Hidden => None,
+        }
+    }
+}
+
+/// What a topic is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
     /// Its partitions.
     pub partitions: i32,
     /// The fewest copies that any of its partitions has.
     pub replication_factor: i16,
-    /// Its settings in force, by name.
-    pub config: BTreeMap<String, ObservedSetting>,
+    /// Its settings in force, by name; `None`: this user may not describe them.
+    pub config: Option<BTreeMap<String, ObservedSetting>>,
+}
+
+impl Shown {
+    /// The value of a setting in force, where that may be known.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.config.as_ref()?.get(name)?.value.as_deref()
+    }
 }
 
 /// A topic's setting in force.
@@ -68,17 +96,24 @@ impl Change {
 
     /// The change shows in `observed`.
     pub(super) fn is_visible(&self, observed: &BTreeMap<String, Observed>) -> bool {
-        let Some(found) = observed.get(self.topic()) else {
+        let Some(found) = observed.get(self.topic()).and_then(Observed::shown) else {
             return false;
         };
         match self {
             Self::Create { partitions, .. } => found.partitions >= *partitions,
             Self::Grow { to, .. } => found.partitions >= *to,
-            Self::Configure { key, to, .. } => found
-                .config
-                .get(key)
-                .is_some_and(|setting| setting.on_topic && setting.value.as_ref() == Some(to)),
+            Self::Configure { key, to, .. } => {
+                let setting = found.config.as_ref().and_then(|config| config.get(key));
+                setting
+                    .is_some_and(|setting| setting.on_topic && setting.value.as_ref() == Some(to))
+            }
         }
+    }
+
+    /// It writes down what is in force anyway.
+    #[must_use]
+    pub fn keeps_the_value(&self) -> bool {
+        matches!(self, Self::Configure { from, to, .. } if from.as_ref() == Some(to))
     }
 }
 
@@ -96,10 +131,18 @@ impl fmt::Display for Change {
                 key,
                 from,
                 to,
-            } => {
-                let from = from.as_deref().unwrap_or("unset");
-                write!(f, "set {key} of {topic} from {from} to {to}")
-            }
+            } => match from {
+                Some(from) if from == to => {
+                    write!(
+                        f,
+                        "set {key} of {topic} to {to}, the brokers' default today"
+                    )
+                }
+                _ => {
+                    let from = from.as_deref().unwrap_or("unset");
+                    write!(f, "set {key} of {topic} from {from} to {to}")
+                }
+            },
         }
     }
 }
@@ -116,6 +159,25 @@ pub struct Drift {
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.topic, self.reason)
+    }
+}
+
+/// Something that this user may not look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// A topic as a whole.
+    Topic(String),
+    /// A topic's settings.
+    Settings(String),
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, operation, topic) = match self {
+            Self::Topic(topic) => ("is not visible to", "DESCRIBE", topic),
+            Self::Settings(topic) => ("does not show its settings to", "DESCRIBE_CONFIGS", topic),
+        };
+        write!(f, "topic {topic} {what} this user: grant {operation} on it")
     }
 }
 
@@ -136,13 +198,15 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What it cannot or may not do.
     pub drifts: Vec<Drift>,
+    /// What could not be compared.
+    pub unseen: Vec<Unseen>,
 }
 
 impl Plan {
     /// Nothing to do and nothing amiss.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.drifts.is_empty()
+        self.changes.is_empty() && self.drifts.is_empty() && self.unseen.is_empty()
     }
 }
 
@@ -156,13 +220,14 @@ pub fn plan(topics: &Topics, observed: &BTreeMap<String, Observed>, growth: Grow
                 topic: topic.name.clone(),
                 partitions: topic.partitions,
             }),
-            Some(found) => compare(&mut plan, topic, found, growth),
+            Some(Observed::Hidden) => plan.unseen.push(Unseen::Topic(topic.name.clone())),
+            Some(Observed::Shown(found)) => compare(&mut plan, topic, found, growth),
         }
     }
     plan
 }
 
-fn compare(plan: &mut Plan, topic: &Topic, found: &Observed, growth: Growth) {
+fn compare(plan: &mut Plan, topic: &Topic, found: &Shown, growth: Growth) {
     let name = &topic.name;
     let mut drift = |reason: String| {
         plan.drifts.push(Drift {
@@ -198,8 +263,12 @@ fn compare(plan: &mut Plan, topic: &Topic, found: &Observed, growth: Growth) {
         ));
     }
     plan.changes.extend(grow);
+    let Some(config) = &found.config else {
+        plan.unseen.push(Unseen::Settings(name.clone()));
+        return;
+    };
     for (key, to) in &topic.config {
-        let found = found.config.get(key);
+        let found = config.get(key);
         let from = found.and_then(|setting| setting.value.clone());
         let inherited = found.is_none_or(|setting| !setting.on_topic);
         // An equal value that is inherited today may be another one tomorrow.

@@ -12,10 +12,18 @@ fn observed(topic: &Topic) -> Observed {
             },
         )
     });
-    Observed {
+    Observed::Shown(Shown {
         partitions: topic.partitions,
         replication_factor: 3,
-        config: config.collect(),
+        config: Some(config.collect()),
+    })
+}
+
+/// The topic, to be made different.
+fn shown<'a>(observed: &'a mut BTreeMap<String, Observed>, name: &str) -> &'a mut Shown {
+    match observed.get_mut(name) {
+        Some(Observed::Shown(shown)) => shown,
+        other => panic!("{name} is {other:?}"),
     }
 }
 
@@ -159,6 +167,11 @@ fn a_faulty_file_is_refused_with_every_fault_named() {
             "subject: a-value",
             "subject and compatibility",
         ),
+        (
+            "config: {}",
+            "config: {cleanup.policy: 'delete, compact'}",
+            "cleanup.policy",
+        ),
         ("doc: A.", "doc: A.\n    colour: red", "colour"),
         ("doc: A.", "doc: [", ""),
     ] {
@@ -196,6 +209,43 @@ fn nothing_is_planned_where_nothing_differs() {
 }
 
 #[test]
+fn no_topic_of_the_worker_may_be_compacted() {
+    let topics = Topics::compiled_in();
+    for topic in topics.iter() {
+        let policy = topic.config.get("cleanup.policy").map(String::as_str);
+        assert_eq!(policy, Some("delete"), "{}", topic.name);
+    }
+    let mut found = all_observed(&topics);
+    let config = shown(&mut found, "session-event").config.as_mut();
+    let policy = config.and_then(|config| config.get_mut("cleanup.policy"));
+    policy.expect("it has settings").value = Some("compact".to_owned());
+    let changes = plan(&topics, &found, Growth::Refused).changes;
+    let said: Vec<_> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        ["set cleanup.policy of session-event from compact to delete"]
+    );
+    assert!(!changes[0].keeps_the_value());
+}
+
+#[test]
+fn what_may_not_be_looked_at_is_neither_missing_nor_as_it_should_be() {
+    let topics = Topics::compiled_in();
+    let mut found = all_observed(&topics);
+    found.insert("match-found".to_owned(), Observed::Hidden);
+    shown(&mut found, "session-event").config = None;
+    let plan = plan(&topics, &found, Growth::Refused);
+    assert_eq!((plan.changes.len(), plan.drifts.len()), (0, 0), "{plan:?}");
+    let unseen = [
+        Unseen::Topic("match-found".to_owned()),
+        Unseen::Settings("session-event".to_owned()),
+    ];
+    assert_eq!(plan.unseen, unseen);
+    assert!(!plan.is_empty());
+    assert!(unseen[1].to_string().contains("DESCRIBE_CONFIGS"));
+}
+
+#[test]
 fn a_missing_topic_is_created() {
     let topics = Topics::compiled_in();
     let mut found = all_observed(&topics);
@@ -213,9 +263,7 @@ fn a_missing_topic_is_created() {
 fn a_keyed_topic_grows_only_when_it_is_allowed() {
     let topics = Topics::compiled_in();
     let mut found = all_observed(&topics);
-    found
-        .entry("session-command".to_owned())
-        .and_modify(|topic| topic.partitions = 4);
+    shown(&mut found, "session-command").partitions = 4;
     let refused = plan(&topics, &found, Growth::Refused);
     assert_eq!(refused.changes, []);
     assert!(
@@ -233,7 +281,8 @@ fn a_keyed_topic_grows_only_when_it_is_allowed() {
         allowed,
         Plan {
             changes: vec![grown],
-            drifts: vec![]
+            drifts: vec![],
+            unseen: vec![],
         }
     );
 }
@@ -242,11 +291,11 @@ fn a_keyed_topic_grows_only_when_it_is_allowed() {
 fn what_cannot_be_changed_is_named() {
     let text = ONE.replace("replicationFactor: -1", "replicationFactor: 2");
     let topics = Topics::parse(&text).expect("a legal file");
-    let found = Observed {
+    let found = Observed::Shown(Shown {
         partitions: 5,
         replication_factor: 1,
-        config: BTreeMap::new(),
-    };
+        config: Some(BTreeMap::new()),
+    });
     let plan = plan(
         &topics,
         &BTreeMap::from([("a".to_owned(), found)]),
@@ -271,11 +320,11 @@ fn a_setting_is_written_where_it_differs_or_is_only_inherited() {
             on_topic,
         };
         let config = BTreeMap::from([("retention.ms".to_owned(), setting)]);
-        let found = Observed {
+        let found = Observed::Shown(Shown {
             partitions: 2,
             replication_factor: 1,
-            config,
-        };
+            config: Some(config),
+        });
         let plan = plan(
             &topics,
             &BTreeMap::from([("a".to_owned(), found)]),

@@ -1,27 +1,36 @@
 //! What `check` wants to know of MongoDB: every fault that can be seen without writing, each with
 //! what to do about it. Looks, changes nothing, prints nothing.
 
-use mongodb::Client;
 use mongodb::bson::{Document, doc};
+use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::{Client, Database};
 
 use super::client::{self, Options, bounded};
 use super::clock::MongoClock;
-use super::failure::Failure;
+use super::connect::{self, ConnectError};
+use super::diagnosis::{self, Answer, HostState, Role, ask_hosts};
+use super::failure::{Failure, code};
 use super::indexes;
+use super::privileges::{Rights, rights};
 
 /// The oldest server with everything the worker asks for (snapshot reads outside transactions).
 const OLDEST: (i32, i32) = (5, 0);
 /// The oldest server the worker's tests run on.
 const TESTED: (i32, i32) = (6, 0);
-/// How far apart two clocks may be before people should know, in milliseconds.
+/// How far apart the members' clocks may be before people should know, in milliseconds.
 const OFFSET_MS: i64 = 1_000;
+/// How far a majority may be behind the primary: it writes at least every 10 s by itself.
+const MAJORITY_BEHIND_MS: i64 = 15_000;
+/// What to do about clocks that differ.
+const SYNCHRONISE: &str = "decisions follow the database's clock; synchronise both hosts (NTP), so that \
+                           logs, tokens and senders' issuedAt agree with it";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// As it should be.
     Fine,
-    /// The worker runs, but somebody should look.
+    /// The worker runs, but an operator should look.
     Warning,
     /// The worker cannot run.
     Fault,
@@ -67,35 +76,47 @@ impl Finding {
 
 /// Looks at the deployment behind `uri` and at the database called `database`.
 pub async fn check(uri: &str, database: &str, options: &Options) -> Vec<Finding> {
-    let client = match client::open(uri, options).await {
-        Ok(client) => client,
-        Err(error) => {
-            let advice = "correct mongo.uri";
-            return vec![Finding::bad(
-                Severity::Fault,
-                "uri",
-                error.to_string(),
-                advice,
-            )];
-        }
+    let connected = async {
+        let settings = client::parse(uri, options).await?;
+        Ok((client::with(uri, settings.clone())?, settings))
     };
-    let hello = match client::hello(&client, options.patience.call).await {
+    let (client, settings) = match connected.await {
+        Ok(connected) => connected,
+        Err(error) => return vec![unusable(&error)],
+    };
+    let hello = match client::hello(&client, options.timeouts.call).await {
         Ok(hello) => hello,
         Err(failure) => {
-            let advice = "start MongoDB, elect a primary, or correct mongo.uri and its credentials";
-            return vec![Finding::bad(
-                Severity::Fault,
-                "primary",
-                failure.reason(),
-                advice,
-            )];
+            let error = connect::diagnose(uri, &settings, &failure, &options.timeouts).await;
+            return vec![unusable(&error)];
         }
     };
     let mut findings = deployment(&hello);
+    if hello.contains_key("setName") {
+        findings.push(majority(&hello));
+        findings.extend(members(&hello, &settings).await);
+    }
     findings.push(version(&client, options).await);
     findings.push(clock(&client, options).await);
-    findings.push(missing_indexes(&client, database, options).await);
+    let database = client::database(&client, database);
+    let missing = indexes::missing(&database, &options.timeouts).await;
+    let is_complete = matches!(&missing, Ok(missing) if missing.is_empty());
+    findings.push(privileges(&client, &database, is_complete, options).await);
+    findings.push(missing_indexes(missing));
     findings
+}
+
+fn unusable(error: &ConnectError) -> Finding {
+    let subject = match error {
+        ConnectError::Uri { .. } => "uri",
+        ConnectError::Standalone | ConnectError::OtherSet { .. } => "replica set",
+        ConnectError::Credentials { .. } => "credentials",
+        ConnectError::ForeignIndex { .. } => "indexes",
+        ConnectError::Forbidden { .. } => "privileges",
+        ConnectError::Unreachable { .. } => "primary",
+    };
+    // The words of these errors say what to do.
+    Finding::bad(Severity::Fault, subject, error.to_string(), "")
 }
 
 fn deployment(hello: &Document) -> Vec<Finding> {
@@ -105,14 +126,9 @@ fn deployment(hello: &Document) -> Vec<Finding> {
         let name = hello.get_str("setName").unwrap_or("a sharded cluster");
         findings.push(Finding::fine(kind, name));
     } else {
-        findings.push(Finding::bad(
-            Severity::Fault,
-            kind,
-            "MongoDB is a standalone server and has no transactions",
-            "start mongod with --replSet <name>, run rs.initiate() once, and add \
-             replicaSet=<name> to mongo.uri",
-        ));
+        findings.push(unusable(&ConnectError::Standalone));
     }
+    // A router takes writes for its shards' primaries.
     if hello.get_bool("isWritablePrimary").unwrap_or(false) {
         findings.push(Finding::fine(
             "primary",
@@ -129,11 +145,100 @@ fn deployment(hello: &Document) -> Vec<Finding> {
     findings
 }
 
+/// Whether a majority of the members follows the primary, by what it says itself.
+fn majority(hello: &Document) -> Finding {
+    let subject = "majority";
+    let written = hello.get_document("lastWrite");
+    let at = |field: &str| written.as_ref().ok()?.get_datetime(field).ok();
+    let (Some(last), Some(majority)) = (at("lastWriteDate"), at("majorityWriteDate")) else {
+        let advice = "upgrade MongoDB to 6.0 or later";
+        let detail = "the primary does not say what a majority has";
+        return Finding::bad(Severity::Warning, subject, detail, advice);
+    };
+    let behind = last.timestamp_millis() - majority.timestamp_millis();
+    if behind < MAJORITY_BEHIND_MS {
+        return Finding::fine(subject, "follows the primary");
+    }
+    let detail = format!(
+        "the last write that a majority has is {} s older than the primary's last",
+        behind / 1_000
+    );
+    let advice = "nothing can be committed until more members follow: start those that are down";
+    Finding::bad(Severity::Fault, subject, detail, advice)
+}
+
+/// What every member of the set is, and whether they agree about the time.
+async fn members(hello: &Document, settings: &ClientOptions) -> Vec<Finding> {
+    let subject = "member";
+    let mut of_set = settings.clone();
+    of_set.hosts = diagnosis::members(hello)
+        .into_iter()
+        .filter_map(|host| ServerAddress::parse(host).ok())
+        .collect();
+    let answers = ask_hosts(&of_set).await;
+    let offsets: Vec<i64> = answers
+        .iter()
+        .filter_map(|answer| answer.offset_ms)
+        .collect();
+    let findings = answers
+        .iter()
+        .map(|Answer { report, .. }| match &report.state {
+            HostState::Member {
+                role: Role::Primary | Role::Secondary | Role::Arbiter,
+                ..
+            } => Finding::fine(subject, report.to_string()),
+            _ => Finding::bad(
+                Severity::Warning,
+                subject,
+                report.to_string(),
+                "the set goes on as long as a majority of its members does",
+            ),
+        });
+    let mut findings: Vec<Finding> = findings.collect();
+    let (first, last) = (offsets.iter().min(), offsets.iter().max());
+    if let (Some(first), Some(last)) = (first, last)
+        && last - first >= OFFSET_MS
+    {
+        let detail = format!("the members' clocks are {} ms apart", last - first);
+        let advice = "synchronise the members (NTP): deadlines follow the primary's clock, and jump \
+                      with it at a failover";
+        findings.push(Finding::bad(Severity::Warning, "clock", detail, advice));
+    }
+    findings
+}
+
+/// What the worker's user may do, without trying it out.
+async fn privileges(
+    client: &Client,
+    database: &Database,
+    is_complete: bool,
+    options: &Options,
+) -> Finding {
+    let subject = "privileges";
+    match rights(client, database, is_complete, options.timeouts.call).await {
+        Ok(Rights::Unrestricted) => {
+            Finding::fine(subject, "not needed: MongoDB runs without authorization")
+        }
+        Ok(Rights::Anonymous) => {
+            let detail = "MongoDB asks who the worker is, and mongo.uri names no user";
+            Finding::bad(Severity::Fault, subject, detail, connect::GRANT)
+        }
+        Ok(Rights::Lacking(lacking)) if lacking.is_empty() => Finding::fine(subject, "sufficient"),
+        Ok(Rights::Lacking(lacking)) => {
+            let database = database.name();
+            let lacking = lacking.join(", ");
+            let detail = format!("the user may not {lacking} in the database {database}");
+            Finding::bad(Severity::Fault, subject, detail, connect::GRANT)
+        }
+        Err(failure) => unanswered(subject, &failure),
+    }
+}
+
 async fn version(client: &Client, options: &Options) -> Finding {
     let subject = "server version";
     let admin = client.database("admin");
     let ask = bounded(
-        options.patience.call,
+        options.timeouts.call,
         admin.run_command(doc! { "buildInfo": 1 }),
     );
     let version = match ask.await {
@@ -162,25 +267,22 @@ async fn version(client: &Client, options: &Options) -> Finding {
 
 async fn clock(client: &Client, options: &Options) -> Finding {
     let subject = "clock";
-    let clock = match MongoClock::start(client.clone(), options.patience.call).await {
+    let clock = match MongoClock::start(client.clone(), options.timeouts.call).await {
         Ok(clock) => clock,
         Err(failure) => return unanswered(subject, &failure),
     };
-    let offset = clock.host_offset_ms();
-    let way = if offset < 0 { "behind" } else { "ahead of" };
-    let detail = format!("this host is {} ms {way} the database", offset.abs());
-    if offset.abs() < OFFSET_MS {
-        return Finding::fine(subject, detail);
+    match clock.host_offset_warning() {
+        None => Finding::fine(
+            subject,
+            format!("{} ms from this host's", clock.host_offset_ms()),
+        ),
+        Some(detail) => Finding::bad(Severity::Warning, subject, detail, SYNCHRONISE),
     }
-    let advice = "decisions follow the database's clock; synchronise both hosts (NTP), so that \
-                  logs and senders' issuedAt agree with it";
-    Finding::bad(Severity::Warning, subject, detail, advice)
 }
 
-async fn missing_indexes(client: &Client, database: &str, options: &Options) -> Finding {
+fn missing_indexes(missing: Result<Vec<String>, Failure>) -> Finding {
     let subject = "indexes";
-    let database = client::database(client, database);
-    match indexes::missing(&database, &options.patience).await {
+    match missing {
         Ok(missing) if missing.is_empty() => Finding::fine(subject, "complete"),
         Ok(missing) => Finding::bad(
             Severity::Warning,
@@ -193,6 +295,9 @@ async fn missing_indexes(client: &Client, database: &str, options: &Options) -> 
 }
 
 fn unanswered(subject: &'static str, failure: &Failure) -> Finding {
-    let advice = "see that the user in mongo.uri may read this database, and try again";
+    let advice = match failure.code() {
+        Some(code::UNAUTHORIZED) => connect::GRANT,
+        _ => "see MongoDB's log, and try again",
+    };
     Finding::bad(Severity::Fault, subject, failure.reason(), advice)
 }

@@ -1,20 +1,22 @@
-//! The one way to the database: explicit concerns, a pool for the lanes, and a limit of time on
+//! The only way to the database: explicit concerns, a pool for the lanes, and a limit of time on
 //! every call, because the driver has none on its sockets (a frozen primary cost 14 s).
 
 use std::future::IntoFuture;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
 use mongodb::options::{
     ClientOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, Database};
 
+use super::connect::{ConnectError, uri_reason};
 use super::failure::Failure;
 
 /// How long the store waits for the database before it acts on silence.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For one statement, one read, or the choice of a server.
     pub call: Duration,
     /// For one attempt at a commit, before it is asked again.
@@ -30,7 +32,7 @@ pub struct Patience {
     pub lock: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             call: Duration::from_secs(5),
@@ -53,7 +55,7 @@ pub struct Options {
     /// What the server's log and current operations call this client.
     pub app_name: String,
     /// When silence becomes a failure.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Default for Options {
@@ -62,54 +64,16 @@ impl Default for Options {
             max_pool_size: 64,
             min_pool_size: 8,
             app_name: "session-worker".to_owned(),
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
 
-/// The database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The URI or one of its options.
-    #[error("mongo.uri is not usable: {reason}")]
-    Uri {
-        /// What the driver said.
-        reason: String,
-    },
-    /// Nobody who takes writes answers.
-    #[error("no primary of MongoDB answers: {reason}")]
-    Unreachable {
-        /// What the driver said.
-        reason: String,
-    },
-    /// A single server without a replica set has no transactions.
-    #[error(
-        "MongoDB is a standalone server, and the worker needs transactions: start mongod with \
-         --replSet <name>, run rs.initiate() once, and add replicaSet=<name> to mongo.uri"
-    )]
-    Standalone,
-    /// An index of this name or these keys exists with other options.
-    #[error(
-        "the index {index} of {collection} exists with other keys or options than the worker \
-         needs: drop it and start again"
-    )]
-    ForeignIndex {
-        /// Of which collection.
-        collection: &'static str,
-        /// Its name.
-        index: &'static str,
-    },
-}
-
-/// Opens a client for `uri`; no server is asked for anything yet.
-pub(crate) async fn open(uri: &str, options: &Options) -> Result<Client, ConnectError> {
-    let unusable = |error: mongodb::error::Error| ConnectError::Uri {
-        reason: Failure::from(error).reason(),
-    };
-    let parse = bounded(options.patience.call, ClientOptions::parse(uri));
-    let mut settings = parse.await.map_err(|failure| ConnectError::Uri {
-        reason: failure.reason(),
-    })?;
+/// What `uri` says, with the store's defaults; no server is asked for anything yet, but those that say
+/// which hosts a name stands for.
+pub(crate) async fn parse(uri: &str, options: &Options) -> Result<ClientOptions, ConnectError> {
+    let parse = bounded(options.timeouts.call, ClientOptions::parse(uri));
+    let mut settings = parse.await.map_err(|failure| unusable(uri, &failure))?;
     settings
         .app_name
         .get_or_insert_with(|| options.app_name.clone());
@@ -127,7 +91,31 @@ pub(crate) async fn open(uri: &str, options: &Options) -> Result<Client, Connect
     settings
         .heartbeat_freq
         .get_or_insert(Duration::from_secs(1));
-    Client::with_options(settings).map_err(unusable)
+    Ok(settings)
+}
+
+/// A client for `settings`, which are those of `uri`.
+pub(crate) fn with(uri: &str, settings: ClientOptions) -> Result<Client, ConnectError> {
+    Client::with_options(settings).map_err(|error| unusable(uri, &error.into()))
+}
+
+/// Opens a client for `uri`; no server is asked for anything yet.
+pub(crate) async fn open(uri: &str, options: &Options) -> Result<Client, ConnectError> {
+    with(uri, parse(uri, options).await?)
+}
+
+/// A URI that cannot be used, or one whose hosts cannot be looked up now.
+fn unusable(uri: &str, failure: &Failure) -> ConnectError {
+    let is_lookup = match failure {
+        Failure::Driver(error) => matches!(&*error.kind, ErrorKind::DnsResolve { .. }),
+        failure => matches!(failure, Failure::Timeout(_)),
+    };
+    let reason = uri_reason(uri, &failure.reason());
+    if is_lookup {
+        let hosts = Vec::new();
+        return ConnectError::Unreachable { reason, hosts };
+    }
+    ConnectError::Uri { reason }
 }
 
 /// The database, with the concerns that every guarantee rests on.
@@ -154,7 +142,7 @@ pub(crate) async fn hello(client: &Client, limit: Duration) -> Result<Document, 
     bounded(limit, ask).await
 }
 
-/// Waits for `call`, but not for ever.
+/// Waits for `call`, but not forever.
 pub(crate) async fn bounded<T>(
     limit: Duration,
     call: impl IntoFuture<Output = mongodb::error::Result<T>>,

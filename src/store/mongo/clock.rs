@@ -15,12 +15,14 @@ use crate::store::Error;
 
 /// A jump between two readings that is worth an alarm (a failover to a host with another time).
 const JUMP_MS: i64 = 5_000;
+/// A difference between this host's clock and the database's that people should know of.
+const OFFSET_MS: i64 = 1_000;
 
 /// The database's clock.
 #[derive(Debug)]
 pub struct MongoClock {
     client: Client,
-    patience: Duration,
+    limit: Duration,
     face: Face,
 }
 
@@ -28,8 +30,8 @@ pub struct MongoClock {
 #[derive(Debug)]
 struct Face {
     reading: Mutex<Reading>,
-    /// The latest time told, so that none that follows is earlier.
-    told: AtomicI64,
+    /// The latest reading, so that none that follows is earlier.
+    latest: AtomicI64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,14 +53,14 @@ impl Reading {
 impl Face {
     fn new(reading: Reading) -> Self {
         Self {
-            told: AtomicI64::new(reading.database.0),
+            latest: AtomicI64::new(reading.database.0),
             reading: Mutex::new(reading),
         }
     }
 
     fn now(&self) -> Timestamp {
         let now = self.last().now();
-        Timestamp(self.told.fetch_max(now.0, Ordering::AcqRel).max(now.0))
+        Timestamp(self.latest.fetch_max(now.0, Ordering::AcqRel).max(now.0))
     }
 
     /// Goes on from `fresh` and returns the jump that this is, if it is one.
@@ -75,11 +77,11 @@ impl Face {
 }
 
 impl MongoClock {
-    pub(crate) async fn start(client: Client, patience: Duration) -> Result<Self, Failure> {
-        let face = Face::new(read(&client, patience).await?);
+    pub(crate) async fn start(client: Client, limit: Duration) -> Result<Self, Failure> {
+        let face = Face::new(read(&client, limit).await?);
         Ok(Self {
             client,
-            patience,
+            limit,
             face,
         })
     }
@@ -94,9 +96,7 @@ impl MongoClock {
         let unavailable = |failure: Failure| Error::Unavailable {
             source: failure.into(),
         };
-        let fresh = read(&self.client, self.patience)
-            .await
-            .map_err(unavailable)?;
+        let fresh = read(&self.client, self.limit).await.map_err(unavailable)?;
         Ok(self.face.set(fresh))
     }
 
@@ -106,6 +106,11 @@ impl MongoClock {
         let reading = self.face.last();
         reading.host.millis_since(reading.database)
     }
+
+    /// The words for an offset that people should know of: 1 s or more.
+    pub fn host_offset_warning(&self) -> Option<String> {
+        offset_warning(self.host_offset_ms())
+    }
 }
 
 impl Clock for MongoClock {
@@ -114,30 +119,42 @@ impl Clock for MongoClock {
     }
 }
 
-/// What time the primary says it is.
-pub(crate) async fn told_time(client: &Client, patience: Duration) -> Result<Timestamp, Failure> {
-    let answer = hello(client, patience).await?;
-    let told = answer
-        .get_datetime("localTime")
-        .map_err(|error| Failure::from(mongodb::error::Error::custom(error.to_string())))?;
-    Ok(Timestamp(told.timestamp_millis()))
+fn offset_warning(offset_ms: i64) -> Option<String> {
+    let way = if offset_ms < 0 { "behind" } else { "ahead of" };
+    (offset_ms.abs() >= OFFSET_MS).then(|| {
+        format!(
+            "this host's clock is {} ms {way} the database's",
+            offset_ms.abs()
+        )
+    })
 }
 
+/// What time the primary says it is.
+pub(crate) async fn told_time(client: &Client, limit: Duration) -> Result<Timestamp, Failure> {
+    let answer = hello(client, limit).await?;
+    let time = answer
+        .get_datetime("localTime")
+        .map_err(|error| Failure::from(mongodb::error::Error::custom(error.to_string())))?;
+    Ok(Timestamp(time.timestamp_millis()))
+}
+
+async fn read(client: &Client, limit: Duration) -> Result<Reading, Failure> {
+    let database = told_time(client, limit).await?;
+    Ok(Reading {
+        database,
+        host: host_now(),
+        arrived: Instant::now(),
+    })
+}
+
+/// What this host's clock shows.
 #[expect(
     clippy::disallowed_methods,
     reason = "the host's time is read only to show how far off it is"
 )]
-async fn read(client: &Client, patience: Duration) -> Result<Reading, Failure> {
-    let database = told_time(client, patience).await?;
-    let arrived = Instant::now();
-    let host = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Ok(Reading {
-        database,
-        host: Timestamp(0).plus(host),
-        arrived,
-    })
+pub(super) fn host_now() -> Timestamp {
+    let host = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(0).plus(host.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -166,6 +183,22 @@ mod tests {
         let forth = face.set(reading(1_000_000 + 60_000)).expect("a jump");
         assert!((119_000..=121_000).contains(&forth), "{forth}");
         assert!(face.now() >= Timestamp(1_060_000));
+    }
+
+    #[test]
+    fn an_offset_has_words_from_a_second_on() {
+        for (offset_ms, expected) in [
+            (0, None),
+            (-999, None),
+            (1_000, Some("1000 ms ahead of")),
+            (-3_600_000, Some("3600000 ms behind")),
+        ] {
+            let words = offset_warning(offset_ms);
+            assert_eq!(words.is_some(), expected.is_some(), "{offset_ms}");
+            if let (Some(words), Some(expected)) = (words, expected) {
+                assert!(words.contains(expected), "{words}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The shapes of stored documents, and domain values to and from them. The field names of `sessions`
 //! and `participants` are the contract's section 4; the other collections are the worker's own. A
-//! document that cannot be read is an error for whoever needs it, never a panic.
+//! document that cannot be read is an error for the reader that needs it, never a panic.
 
 mod ledger;
+mod malformed;
 mod outbox;
 mod session;
 mod user;
@@ -13,33 +14,22 @@ mod tests;
 use std::fmt;
 use std::marker::PhantomData;
 
-use mongodb::bson::{Binary, DateTime, RawDocumentBuf, spec::BinarySubtype};
+use mongodb::bson::{Binary, DateTime, RawDocument, RawDocumentBuf, spec::BinarySubtype};
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub(crate) use ledger::{ForwardDocument, LedgerDocument, forward_key, ledger_key};
-pub(crate) use outbox::{OutboxDocument, batch_key, outbox_document, parse_lane};
+pub(crate) use ledger::{ForwardDocument, LedgerDocument, forward_key, ledger_key, message_id};
+pub(crate) use malformed::{Malformed, id_of, shown_id};
+pub(crate) use outbox::{batch_key, outbox_batch, outbox_document, parse_lane};
 pub(crate) use session::{
-    HomeDocument, ParticipantDocument, SessionDocument, assemble, participant_key,
+    ParticipantDocument, SessionDocument, assemble, home_of, participant_key,
 };
 pub(crate) use user::{IntakeStopDocument, LaneDocument, LastRecordDocument, UserDocument};
 
+use malformed::{OUT_OF_RANGE, TOO_MANY, UNKNOWN_WORD};
+
 use crate::domain::Timestamp;
-
-/// A stored document is not what this version of the worker writes.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stored document is malformed: {reason}")]
-pub(crate) struct Malformed {
-    reason: String,
-}
-
-impl Malformed {
-    fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-        }
-    }
-}
+use crate::store::Unreadable;
 
 /// The bytes of a document to store.
 ///
@@ -52,7 +42,16 @@ pub(crate) fn to_raw<T: Serialize>(document: &T) -> RawDocumentBuf {
 
 /// A document from its stored bytes.
 pub(crate) fn from_raw<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
-    mongodb::bson::deserialize_from_slice(bytes).map_err(|error| Malformed::new(error.to_string()))
+    mongodb::bson::deserialize_from_slice(bytes)
+        .map_err(|error| malformed::explain::<T>(bytes, &error))
+}
+
+/// A document of `collection`.
+pub(crate) fn read<T: DeserializeOwned>(
+    collection: &str,
+    document: &RawDocument,
+) -> Result<T, Unreadable> {
+    from_raw(document.as_bytes()).map_err(|malformed| malformed.in_document(collection, document))
 }
 
 /// An instant as BSON's date.
@@ -122,10 +121,44 @@ impl<'de, T: Named> Deserialize<'de> for Name<T> {
                 let known = T::ALL.iter().find(|value| value.name() == word);
                 known
                     .map(|value| Name(*value))
-                    .ok_or_else(|| E::custom(T::WHAT))
+                    .ok_or_else(|| E::custom(format_args!("{UNKNOWN_WORD} for {}", T::WHAT)))
             }
         }
         deserializer.deserialize_str(Word(PhantomData))
+    }
+}
+
+/// A field that is always written, as null where there is nothing (contract 4).
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(field)
+}
+
+/// The most entries that a list within a document may have: far more than any setting allows.
+const ENTRIES: usize = 10_000;
+
+/// A list that the worker keeps short.
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Vec<T>, D::Error> {
+    let entries = Vec::deserialize(field)?;
+    if entries.len() > ENTRIES {
+        return Err(de::Error::custom(format_args!(
+            "{TOO_MANY}: {}",
+            entries.len()
+        )));
+    }
+    Ok(entries)
+}
+
+/// A version, which begins at 1 and can still be raised.
+fn version<'de, D: Deserializer<'de>>(field: D) -> Result<i64, D::Error> {
+    let version = i64::deserialize(field)?;
+    if (1..i64::MAX).contains(&version) {
+        Ok(version)
+    } else {
+        Err(de::Error::custom(format_args!(
+            "{OUT_OF_RANGE} for a version"
+        )))
     }
 }
 

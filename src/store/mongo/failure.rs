@@ -1,63 +1,50 @@
-//! What the driver's errors mean for a batch (see [`Error`]): who must decide again, who must wait,
-//! who must be asked what happened. Server messages quote documents, so only codes leave this file.
+//! What the driver's errors mean for a batch (see [`Error`]): whether it is decided again, waits, or
+//! has to find out what happened. Server messages quote documents, so only codes leave this file.
 
 use std::time::Duration;
 
+use mongodb::bson::error::ErrorKind as BsonErrorKind;
 use mongodb::bson::{Bson, Document};
 use mongodb::error::{Error as DriverError, ErrorKind, TRANSIENT_TRANSACTION_ERROR, WriteFailure};
 
 use super::documents::Malformed;
-use crate::store::{Conflict, Error};
+use crate::store::{Conflict, Error, Unreadable};
 
 /// MongoDB's error codes that decide something here.
 pub(crate) mod code {
+    /// UserNotFound, AuthenticationFailed, MechanismUnavailable.
+    pub(crate) const LOG_IN: [i32; 3] = [11, 18, 334];
+    /// A stored field is of another type than the update needs.
+    pub(crate) const TYPE_MISMATCH: i32 = 14;
+    /// The user lacks a privilege.
+    pub(crate) const UNAUTHORIZED: i32 = 13;
     /// An operation ran into its `maxTimeMS`: on a lane's document, a lock that is not given up.
     pub(crate) const MAX_TIME_EXPIRED: i32 = 50;
     /// Another transaction wrote the same document.
     pub(crate) const WRITE_CONFLICT: i32 = 112;
     /// A unique index has the key already.
     pub(crate) const DUPLICATE_KEY: i32 = 11000;
+    /// The collection does not exist.
+    pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
     /// The collection exists.
     pub(crate) const NAMESPACE_EXISTS: i32 = 48;
 }
 
-/// Codes without a label that are about the deployment, never about what was written: waiting (or
-/// an operator) helps, splitting the batch does not.
-const ENVIRONMENT: &[i32] = &[
-    6,     // HostUnreachable
-    7,     // HostNotFound
-    11,    // UserNotFound
-    13,    // Unauthorized
-    18,    // AuthenticationFailed
-    20,    // IllegalOperation: transactions on a standalone
-    24,    // LockTimeout
-    50,    // MaxTimeMSExpired
-    64,    // WriteConcernTimeout
-    79,    // UnknownReplWriteConcern
-    89,    // NetworkTimeout
-    91,    // ShutdownInProgress
-    100,   // UnsatisfiableWriteConcern
-    133,   // FailedToSatisfyReadPreference
-    134,   // ReadConcernMajorityNotAvailableYet
-    146,   // ExceededMemoryLimit
-    189,   // PrimarySteppedDown
-    202,   // NetworkInterfaceExceededTimeLimit
-    225,   // TransactionTooOld
-    246,   // SnapshotUnavailable
-    251,   // NoSuchTransaction
-    262,   // ExceededTimeLimit
-    290,   // TransactionExceededLifetimeLimitSeconds
-    365,   // TemporarilyUnavailable
-    391,   // ReauthenticationRequired
-    9001,  // SocketException
-    10058, // LegacyNotPrimary
-    10107, // NotWritablePrimary
-    11600, // InterruptedAtShutdown
-    11601, // Interrupted
-    11602, // InterruptedDueToReplStateChange
-    13435, // NotPrimaryNoSecondaryOk
-    13436, // NotPrimaryOrSecondary
-    14031, // OutOfDiskSpace
+/// The only codes that blame what was written: trying the same again cannot help. Every other code,
+/// known or not, is a fault of the deployment, which ends; a good command must not be condemned for it.
+const CONTENT: &[i32] = &[
+    // These three may also be said of a command's own options, which a wrong deployment refuses (a
+    // write concern, a read-only view): then nothing else can be committed either, and a lane that
+    // splits its batch finds that out before it gives up a message.
+    2,      // BadValue: a value that an update operator cannot work with
+    9,      // FailedToParse: a statement that the server cannot understand
+    14,     // TypeMismatch: a stored field of another type than the update needs
+    22,     // InvalidBSON: bytes that are no document
+    121,    // DocumentValidationFailure: a validator of the collection rejects the document
+    10_334, // BSONObjectTooLarge: the document or the command is larger than 16 MiB
+    17_280, // KeyTooLong: a value too long for an index, on servers that bound it
+    17_419, // the document would grow beyond 16 MiB by an update
+    17_420, // the document would grow beyond 16 MiB by a replacement
 ];
 
 /// Why a call to the database brought no answer that helps.
@@ -72,7 +59,7 @@ pub(crate) enum Failure {
     /// The write was not replicated as asked: code of the write concern error.
     WriteConcern(i32),
     /// What was read is not what this worker writes.
-    Malformed(Malformed),
+    Unreadable(Unreadable),
 }
 
 impl From<DriverError> for Failure {
@@ -81,9 +68,16 @@ impl From<DriverError> for Failure {
     }
 }
 
+impl From<Unreadable> for Failure {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+/// For reads that do not say which document it was.
 impl From<Malformed> for Failure {
     fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
+        Self::Unreadable(malformed.under("a stored document", "?"))
     }
 }
 
@@ -100,7 +94,7 @@ impl Failure {
     /// The server's code, where it gave one.
     pub(crate) fn code(&self) -> Option<i32> {
         match self {
-            Self::Timeout(_) | Self::Malformed(_) => None,
+            Self::Timeout(_) | Self::Unreadable(_) => None,
             Self::Statement(code) | Self::WriteConcern(code) => Some(*code),
             Self::Driver(error) => match &*error.kind {
                 ErrorKind::Command(error) => Some(error.code),
@@ -122,8 +116,13 @@ impl Failure {
             Self::Timeout(limit) => format!("no answer within {limit:?}"),
             Self::Statement(code) => format!("a statement failed with code {code}"),
             Self::WriteConcern(code) => format!("the write concern failed with code {code}"),
-            Self::Malformed(malformed) => malformed.to_string(),
+            Self::Unreadable(unreadable) => unreadable.to_string(),
             Self::Driver(error) => match &*error.kind {
+                ErrorKind::Command(error) if error.code == code::UNAUTHORIZED => {
+                    "code 13 Unauthorized: the user in mongo.uri lacks a privilege; \
+                     `session-worker check` lists what it needs"
+                        .to_owned()
+                }
                 ErrorKind::Command(error) => format!("code {} {}", error.code, error.code_name),
                 ErrorKind::Write(_) | ErrorKind::InsertMany(_) | ErrorKind::BulkWrite(_) => {
                     format!("a write failed with code {}", self.code().unwrap_or(0))
@@ -134,32 +133,34 @@ impl Failure {
         }
     }
 
-    /// The failure of a step after which certainly nothing is or will be committed.
+    /// The failure of a write after which certainly nothing is or will be committed.
     pub(crate) fn uncommitted(self) -> Error {
-        match &self {
-            Self::Timeout(_) | Self::WriteConcern(_) => return Error::unavailable(self),
-            Self::Malformed(_) => return Error::refused(self),
-            Self::Statement(_) | Self::Driver(_) => {}
-        }
-        match self.code() {
-            Some(code::WRITE_CONFLICT | code::DUPLICATE_KEY) => {
-                Error::Conflict(Conflict::Contention)
-            }
-            _ if self.has_label(TRANSIENT_TRANSACTION_ERROR) => Error::unavailable(self),
-            Some(code) if ENVIRONMENT.contains(&code) => Error::unavailable(self),
-            Some(_) => Error::refused(self),
-            None if self.is_of_our_making() => Error::refused(self),
-            None => Error::unavailable(self),
+        if self.code() == Some(code::WRITE_CONFLICT) || self.code() == Some(code::DUPLICATE_KEY) {
+            Error::Conflict(Conflict::Contention)
+        } else if self.blames_content() {
+            Error::refused(self)
+        } else {
+            Error::unavailable(self)
         }
     }
 
-    /// Whether the driver refused what it was given, before any server saw it.
-    fn is_of_our_making(&self) -> bool {
-        matches!(
-            self,
-            Self::Driver(error)
-                if matches!(&*error.kind, ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_))
-        )
+    /// Whether what was written is at fault, and nothing that waiting or an operator could change.
+    fn blames_content(&self) -> bool {
+        if self.has_label(TRANSIENT_TRANSACTION_ERROR) || matches!(self, Self::WriteConcern(_)) {
+            return false;
+        }
+        if let Some(code) = self.code() {
+            return CONTENT.contains(&code);
+        }
+        // What the driver refused to send; bytes that it could not read came from the server.
+        matches!(self, Self::Driver(error) if match &*error.kind {
+            ErrorKind::InvalidArgument { .. } => true,
+            ErrorKind::Bson(error) => matches!(
+                error.kind,
+                BsonErrorKind::Serialization { .. } | BsonErrorKind::TooLargeUnsignedInteger { .. }
+            ),
+            _ => false,
+        })
     }
 }
 
@@ -214,3 +215,6 @@ pub(crate) fn integer(value: Option<&Bson>) -> Option<i64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Database, IndexModel, options::IndexOptions};
 
-use super::client::{ConnectError, Patience, bounded};
+use super::client::{Timeouts, bounded};
+use super::connect::ConnectError;
 use super::cursor_key;
 use super::failure::{Failure, code};
 
@@ -22,12 +23,13 @@ pub(crate) const LANES: &str = "lanes";
 pub(crate) const OUTBOX: &str = "outbox";
 /// `forwards`
 pub(crate) const FORWARDS: &str = "forwards";
-
 /// `keys`
 pub(crate) const KEYS: &str = "keys";
+/// `jobs`
+pub(crate) const JOBS: &str = "jobs";
 
 /// Every collection. They are made beforehand: a transaction that makes one conflicts with others.
-const COLLECTIONS: [&str; 8] = [
+const COLLECTIONS: [&str; 9] = [
     SESSIONS,
     PARTICIPANTS,
     USERS,
@@ -36,6 +38,7 @@ const COLLECTIONS: [&str; 8] = [
     OUTBOX,
     FORWARDS,
     KEYS,
+    JOBS,
 ];
 
 /// Codes with which the server says that an index exists with other options or other keys.
@@ -74,7 +77,7 @@ impl Index {
     }
 }
 
-fn indexes() -> [Index; 7] {
+fn indexes() -> [Index; 8] {
     let words = doc! { "$gt": "" };
     [
         Index::new(
@@ -88,6 +91,16 @@ fn indexes() -> [Index; 7] {
             unique: true,
             only: Some(doc! { "inviteCode": words }),
             ..Index::new(SESSIONS, "findByInviteCode", doc! { "inviteCode": 1 })
+        },
+        // The list that matchmaking reads, longest waiting first. A session that starts in the
+        // transaction that makes it is never in this index.
+        Index {
+            only: Some(doc! { "type": "public", "status": "waiting" }),
+            ..Index::new(
+                SESSIONS,
+                "publicWaiting",
+                doc! { "createdAt": 1, "_id": 1, "targetLanguageCode": 1 },
+            )
         },
         Index::new(SESSIONS, "findByHostUserId", doc! { "hostUserId": 1 }),
         Index {
@@ -121,53 +134,73 @@ pub(crate) fn not_ended() -> Document {
     doc! { "nextDeadline": { "$gt": mongodb::bson::DateTime::from_millis(0) } }
 }
 
-/// Makes the collections and indexes that are missing.
-pub(crate) async fn ensure(database: &Database, patience: &Patience) -> Result<(), ConnectError> {
-    let unreachable = |failure: Failure| ConnectError::Unreachable {
-        reason: failure.reason(),
-    };
+/// Makes the collections and indexes that are missing. A user who may not make them is enough where
+/// someone else has made them.
+pub(crate) async fn ensure(database: &Database, timeouts: &Timeouts) -> Result<(), ConnectError> {
     for collection in COLLECTIONS {
-        match bounded(patience.call, database.create_collection(collection)).await {
-            Err(failure) if failure.code() != Some(code::NAMESPACE_EXISTS) => {
-                return Err(unreachable(failure));
-            }
-            _ => {}
+        let create = bounded(timeouts.call, database.create_collection(collection));
+        let Err(failure) = create.await else { continue };
+        let is_there = match failure.code() {
+            Some(code::NAMESPACE_EXISTS) => true,
+            Some(code::UNAUTHORIZED) => exists(database, collection, timeouts).await,
+            _ => false,
+        };
+        if !is_there {
+            return Err(ConnectError::at(&failure, "createCollection", collection));
         }
     }
     for index in indexes() {
         let collection = database.collection::<Document>(index.collection);
         // Building an index over what is there already takes its time; new collections are empty.
-        let build = bounded(patience.call * 60, collection.create_index(index.model()));
-        build.await.map_err(|failure| match failure.code() {
-            Some(code) if FOREIGN.contains(&code) => ConnectError::ForeignIndex {
-                collection: index.collection,
-                index: index.name,
-            },
-            _ => unreachable(failure),
-        })?;
+        let build = bounded(timeouts.call * 60, collection.create_index(index.model()));
+        let Err(failure) = build.await else { continue };
+        match failure.code() {
+            Some(code) if FOREIGN.contains(&code) => {
+                return Err(ConnectError::ForeignIndex {
+                    collection: index.collection,
+                    index: index.name,
+                });
+            }
+            Some(code::UNAUTHORIZED)
+                if matches!(is_missing(database, &index, timeouts).await, Ok(false)) => {}
+            _ => return Err(ConnectError::at(&failure, "createIndex", index.collection)),
+        }
     }
-    cursor_key::ensure(database, patience.call)
+    cursor_key::ensure(database, timeouts.call)
         .await
-        .map_err(unreachable)
+        .map_err(|failure| ConnectError::at(&failure, "update", KEYS))
+}
+
+async fn exists(database: &Database, collection: &str, timeouts: &Timeouts) -> bool {
+    let collection = database.collection::<Document>(collection);
+    bounded(timeouts.call, collection.list_index_names())
+        .await
+        .is_ok()
 }
 
 /// The indexes that are not there, as `collection.name`.
 pub(crate) async fn missing(
     database: &Database,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Result<Vec<String>, Failure> {
     let mut missing = Vec::new();
     for index in indexes() {
-        let collection = database.collection::<Document>(index.collection);
-        let names = match bounded(patience.call, collection.list_index_names()).await {
-            Ok(names) => names,
-            // The collection does not exist.
-            Err(failure) if failure.code() == Some(26) => Vec::new(),
-            Err(failure) => return Err(failure),
-        };
-        if !names.iter().any(|name| name == index.name) {
+        if is_missing(database, &index, timeouts).await? {
             missing.push(format!("{}.{}", index.collection, index.name));
         }
     }
     Ok(missing)
+}
+
+async fn is_missing(
+    database: &Database,
+    index: &Index,
+    timeouts: &Timeouts,
+) -> Result<bool, Failure> {
+    let collection = database.collection::<Document>(index.collection);
+    match bounded(timeouts.call, collection.list_index_names()).await {
+        Ok(names) => Ok(!names.iter().any(|name| name == index.name)),
+        Err(failure) if failure.code() == Some(code::NAMESPACE_NOT_FOUND) => Ok(true),
+        Err(failure) => Err(failure),
+    }
 }

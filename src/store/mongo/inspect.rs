@@ -3,22 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::RawDocumentBuf;
-use mongodb::bson::{Document, doc};
-use mongodb::options::FindOptions;
-use serde::Deserialize;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{FindOptions, Hint};
 
 use super::MongoStore;
 use super::documents::{
-    HomeDocument, LaneDocument, LedgerDocument, Malformed, ParticipantDocument, SessionDocument,
-    UserDocument, assemble, from_raw, to_raw,
+    LaneDocument, LedgerDocument, ParticipantDocument, SessionDocument, UserDocument, assemble,
+    from_raw, id_of, read, to_raw,
 };
 use super::failure::Failure;
 use super::indexes::{LANES, LEDGER, OUTBOX, PARTICIPANTS, SESSIONS, USERS};
-use super::reader::beyond;
 use super::snapshot::Snapshot;
 use crate::domain::{InviteCode, Session, SessionId, SessionStatus, UserId, UserLimits};
-use crate::store::{Error, LanePosition, LedgerEntry, StoredSession};
+use crate::store::{Error, IntakeStop, LanePosition, LedgerEntry, StoredSession, Unreadable};
 
 /// Documents a page.
 const PAGE: i64 = 500;
@@ -26,11 +25,15 @@ const PAGE: i64 = 500;
 /// Which documents to look at.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
-    /// The first page whose `_id`s come after this one; `None`: the first page.
-    After(Option<&'a str>),
-    /// These, as far as they exist.
+    /// The page that begins there; `None`: the first page.
+    After(Option<&'a Place>),
+    /// These, by their `_id`s as shown, as far as they exist.
     These(&'a [String]),
 }
+
+/// A place in a collection: an `_id`, of whatever type.
+#[derive(Clone, Debug)]
+pub struct Place(Bson);
 
 /// Some documents of a collection.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ pub struct Page<T> {
     /// In `_id` order.
     pub items: Vec<T>,
     /// Where the next page begins; `None`: there is none.
-    pub next: Option<String>,
+    pub next: Option<Place>,
 }
 
 /// A session as stored, with what is stored around it.
@@ -96,25 +99,21 @@ pub struct LaneFound {
     pub id: String,
     /// Where it stands; `None`: only an outbox is there; `Err`: why it cannot be read.
     pub position: Option<Result<LanePosition, String>>,
+    /// Why its intake is stopped, if it is.
+    pub stop: Option<IntakeStop>,
+    /// The digest of the rules that its owner follows; `None`: it wrote none down.
+    pub rules: Option<String>,
     /// The batches in its outbox.
     pub outbox: BTreeSet<i64>,
-}
-
-#[derive(Deserialize)]
-struct Key {
-    #[serde(rename = "_id")]
-    id: String,
 }
 
 impl MongoStore {
     /// Sessions, with their participants and the limits of those who are open.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] or [`Error::Refused`].
+    /// [`Error::Unavailable`].
     pub async fn inspect_sessions(&self, which: Which<'_>) -> Result<Page<SessionFound>, Error> {
-        self.sessions_page(which)
-            .await
-            .map_err(|failure| failure.uncommitted())
+        self.sessions_page(which).await.map_err(Error::unavailable)
     }
 
     /// Participants, and whether their sessions exist.
@@ -127,7 +126,7 @@ impl MongoStore {
     ) -> Result<Page<ParticipantFound>, Error> {
         self.participants_page(which)
             .await
-            .map_err(|failure| failure.uncommitted())
+            .map_err(Error::unavailable)
     }
 
     /// Users, with the sessions in which they hold places.
@@ -135,9 +134,7 @@ impl MongoStore {
     /// # Errors
     /// As [`MongoStore::inspect_sessions`].
     pub async fn inspect_users(&self, which: Which<'_>) -> Result<Page<UserFound>, Error> {
-        self.users_page(which)
-            .await
-            .map_err(|failure| failure.uncommitted())
+        self.users_page(which).await.map_err(Error::unavailable)
     }
 
     /// Remembered messages, and whether the sessions of their results exist.
@@ -145,9 +142,7 @@ impl MongoStore {
     /// # Errors
     /// As [`MongoStore::inspect_sessions`].
     pub async fn inspect_ledger(&self, which: Which<'_>) -> Result<Page<LedgerFound>, Error> {
-        self.ledger_page(which)
-            .await
-            .map_err(|failure| failure.uncommitted())
+        self.ledger_page(which).await.map_err(Error::unavailable)
     }
 
     /// All lanes, with the numbers of the batches in their outboxes.
@@ -155,7 +150,7 @@ impl MongoStore {
     /// # Errors
     /// As [`MongoStore::inspect_sessions`].
     pub async fn inspect_lanes(&self) -> Result<Vec<LaneFound>, Error> {
-        self.lanes().await.map_err(|failure| failure.uncommitted())
+        self.lanes().await.map_err(Error::unavailable)
     }
 
     async fn sessions_page(&self, which: Which<'_>) -> Result<Page<SessionFound>, Failure> {
@@ -227,15 +222,10 @@ impl MongoStore {
             .find_in(snapshot, SESSIONS, "inviteCode", codes, Some(fields))
             .await?
         {
-            let HomeDocument {
-                id, invite_code, ..
-            } = from_raw(raw.as_bytes())?;
-            if let Some(code) = invite_code {
-                let code = InviteCode::from_stored(code);
-                holders
-                    .entry(code)
-                    .or_default()
-                    .push(SessionId::from_stored(id));
+            if let Ok(code) = raw.get_str("inviteCode") {
+                let code = InviteCode::from_stored(code.to_owned());
+                let holder = SessionId::from_stored(id_of(&raw));
+                holders.entry(code).or_default().push(holder);
             }
         }
         Ok(holders)
@@ -272,10 +262,10 @@ impl MongoStore {
     async fn users_page(&self, which: Which<'_>) -> Result<Page<UserFound>, Failure> {
         let mut snapshot = self.inner.snapshot().await?;
         let (documents, next) = self.page(&mut snapshot, USERS, which).await?;
-        let users: Vec<(String, Result<UserLimits, Malformed>)> = documents
+        let users: Vec<(String, Result<UserLimits, Unreadable>)> = documents
             .iter()
             .map(|(id, raw)| {
-                let document = from_raw::<UserDocument<'_>>(raw.as_bytes());
+                let document = read::<UserDocument<'_>>(USERS, raw);
                 (
                     id.clone(),
                     document.map(|document| document.stored().limits),
@@ -289,7 +279,7 @@ impl MongoStore {
         let sessions = self
             .find_in(&mut snapshot, SESSIONS, "_id", open, None)
             .await?;
-        let sessions = sessions.into_iter().map(keyed).collect::<Result<_, _>>()?;
+        let sessions = sessions.into_iter().map(keyed).collect();
         let sessions = self.assembled(&mut snapshot, sessions).await?;
         let sessions = sessions
             .into_iter()
@@ -305,7 +295,7 @@ impl MongoStore {
                 .collect();
             UserFound {
                 id,
-                limits: limits.map_err(|malformed| malformed.to_string()),
+                limits: limits.map_err(|unreadable| unreadable.to_string()),
                 sessions,
             }
         });
@@ -318,14 +308,11 @@ impl MongoStore {
     async fn ledger_page(&self, which: Which<'_>) -> Result<Page<LedgerFound>, Failure> {
         let mut snapshot = self.inner.snapshot().await?;
         let (documents, next) = self.page(&mut snapshot, LEDGER, which).await?;
-        let entries: Vec<(String, Result<LedgerEntry, Malformed>)> = documents
+        let entries: Vec<(String, Result<LedgerEntry, Unreadable>)> = documents
             .iter()
-            .map(|(id, raw)| {
-                let document = from_raw::<LedgerDocument<'_>>(raw.as_bytes());
-                (id.clone(), document.and_then(LedgerDocument::entry))
-            })
+            .map(|(id, raw)| (id.clone(), LedgerDocument::read(raw)))
             .collect();
-        let named = |entry: &Result<LedgerEntry, Malformed>| {
+        let named = |entry: &Result<LedgerEntry, Unreadable>| {
             entry
                 .as_ref()
                 .ok()
@@ -340,7 +327,7 @@ impl MongoStore {
             let session_exists = named(&entry).is_none_or(|session| existing.contains(&session));
             LedgerFound {
                 id,
-                entry: entry.map_err(|malformed| malformed.to_string()),
+                entry: entry.map_err(|unreadable| unreadable.to_string()),
                 session_exists,
             }
         });
@@ -356,14 +343,19 @@ impl MongoStore {
         let new = |id: &str| LaneFound {
             id: id.to_owned(),
             position: None,
+            stop: None,
+            rules: None,
             outbox: BTreeSet::new(),
         };
         for raw in self.find(&mut snapshot, LANES, doc! {}, None, None).await? {
-            let (id, raw) = keyed(raw)?;
-            let position =
-                from_raw::<LaneDocument>(raw.as_bytes()).and_then(|lane| lane.position());
+            let id = id_of(&raw);
             let lane = lanes.entry(id.clone()).or_insert_with(|| new(&id));
-            lane.position = Some(position.map_err(|malformed| malformed.to_string()));
+            let position = read::<LaneDocument>(LANES, &raw).and_then(|stored| {
+                lane.stop = stored.intake_stop();
+                lane.rules = stored.rules.clone();
+                stored.position()
+            });
+            lane.position = Some(position.map_err(|unreadable| unreadable.to_string()));
         }
         for raw in self
             .find(
@@ -375,8 +367,8 @@ impl MongoStore {
             )
             .await?
         {
-            let Key { id } = from_raw(raw.as_bytes())?;
-            // A key that names no batch stands for itself: one that nobody will publish.
+            let id = id_of(&raw);
+            // A key that names no batch stands for itself: it will never be published.
             let (lane, batch) = id
                 .split_once('#')
                 .and_then(|(lane, batch)| Some((lane, batch.parse().ok()?)))
@@ -394,10 +386,7 @@ impl MongoStore {
     ) -> Result<BTreeSet<String>, Failure> {
         let key = Some(doc! { "_id": 1 });
         let found = self.find_in(snapshot, SESSIONS, "_id", sought, key).await?;
-        found
-            .iter()
-            .map(|raw| Ok(from_raw::<Key>(raw.as_bytes())?.id))
-            .collect()
+        Ok(found.iter().map(|raw| id_of(raw)).collect())
     }
 
     /// Sessions of `documents`, with their participants read.
@@ -422,7 +411,7 @@ impl MongoStore {
                     let differing = differing(&stored, &raw, &participants);
                     (id, Ok(stored), differing)
                 }
-                Err(malformed) => (id, Err(malformed.to_string()), Vec::new()),
+                Err(unreadable) => (id, Err(unreadable.to_string()), Vec::new()),
             }
         });
         Ok(assembled.collect())
@@ -433,16 +422,35 @@ impl MongoStore {
         snapshot: &mut Snapshot,
         collection: &str,
         which: Which<'_>,
-    ) -> Result<(Vec<(String, RawDocumentBuf)>, Option<String>), Failure> {
-        let (filter, limit) = match which {
-            Which::After(id) => (beyond(id), Some(PAGE)),
-            Which::These(ids) => (doc! { "_id": { "$in": ids.to_vec() } }, None),
+    ) -> Result<(Vec<(String, RawDocumentBuf)>, Option<Place>), Failure> {
+        let after = match which {
+            Which::These(ids) => {
+                let ids: Vec<Bson> = ids.iter().flat_map(|id| meanings(id)).collect();
+                let these = doc! { "_id": { "$in": ids } };
+                let documents = self.find(snapshot, collection, these, None, None).await?;
+                return Ok((documents.into_iter().map(keyed).collect(), None));
+            }
+            Which::After(after) => after.map(|Place(id)| id),
         };
-        let documents = self.find(snapshot, collection, filter, None, limit).await?;
-        let full = limit.is_some_and(|limit| i64::try_from(documents.len()) == Ok(limit));
-        let documents: Vec<_> = documents.into_iter().map(keyed).collect::<Result<_, _>>()?;
-        let next = documents.last().filter(|_| full).map(|(id, _)| id.clone());
-        Ok((documents, next))
+        // A bound of the index, unlike a comparison, goes on from one type of `_id` to the next.
+        let options = FindOptions::builder()
+            .sort(doc! { "_id": 1 })
+            .min(after.map(|id| doc! { "_id": id.clone() }))
+            .hint(after.map(|_| Hint::Keys(doc! { "_id": 1 })))
+            .limit(PAGE)
+            .build();
+        let mut documents: Vec<RawDocumentBuf> =
+            snapshot.find(collection, doc! {}, options).await?;
+        let last = documents
+            .last()
+            .filter(|_| i64::try_from(documents.len()) == Ok(PAGE));
+        let next = last.and_then(|last| Some(Place(raw_id(last)?)));
+        if let (Some(after), Some(first)) = (after, documents.first())
+            && raw_id(first).as_ref() == Some(after)
+        {
+            documents.remove(0);
+        }
+        Ok((documents.into_iter().map(keyed).collect(), next))
     }
 
     async fn find_in(
@@ -486,19 +494,34 @@ impl MongoStore {
 
 type Assembled = (String, Result<StoredSession, String>, Vec<String>);
 
-fn keyed(raw: RawDocumentBuf) -> Result<(String, RawDocumentBuf), Malformed> {
-    let Key { id } = from_raw(raw.as_bytes())?;
-    Ok((id, raw))
+fn keyed(raw: RawDocumentBuf) -> (String, RawDocumentBuf) {
+    (id_of(&raw), raw)
+}
+
+fn raw_id(raw: &RawDocumentBuf) -> Option<Bson> {
+    Bson::try_from(raw.get("_id").ok()??).ok()
+}
+
+/// The `_id`s that are shown as `id`.
+fn meanings(id: &str) -> Vec<Bson> {
+    let object = id
+        .strip_prefix("ObjectId(\"")
+        .and_then(|rest| rest.strip_suffix("\")"));
+    let object = object.and_then(|hex| ObjectId::parse_str(hex).ok());
+    let mut meanings = vec![Bson::String(id.to_owned())];
+    meanings.extend(object.map(Bson::ObjectId));
+    meanings.extend(id.parse::<i64>().ok().map(Bson::Int64));
+    meanings
 }
 
 fn state(
     raw: &RawDocumentBuf,
     participants: &[RawDocumentBuf],
-) -> Result<StoredSession, Malformed> {
-    let session: SessionDocument<'_> = from_raw(raw.as_bytes())?;
+) -> Result<StoredSession, Unreadable> {
+    let session: SessionDocument<'_> = read(SESSIONS, raw)?;
     let participants: Vec<ParticipantDocument<'_>> = participants
         .iter()
-        .map(|raw| from_raw(raw.as_bytes()))
+        .map(|raw| read(PARTICIPANTS, raw))
         .collect::<Result<_, _>>()?;
     assemble(session, participants)
 }

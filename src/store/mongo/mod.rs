@@ -1,17 +1,25 @@
-//! The store in MongoDB: a replica set's primary, majority, one transaction a batch. It knows no
+//! The store in MongoDB: a replica set's primary, majority, one transaction per batch. It knows no
 //! Kafka and no Avro. Every call has a limit of time, and every error says what is certain.
 
 mod checks;
 mod client;
 mod clock;
+mod connect;
 mod cursor_key;
+mod deadlines;
+mod diagnosis;
 pub(crate) mod documents;
 mod failure;
 mod fence;
 mod indexes;
 pub mod inspect;
+mod jobs;
 mod lane;
+mod lenient;
+mod load;
+mod privileges;
 mod reader;
+mod retention;
 mod snapshot;
 mod statement;
 pub mod trace;
@@ -19,15 +27,20 @@ mod transaction;
 mod views;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mongodb::{Client, ClientSession, Database};
 
 pub use checks::{Finding, Severity, check};
-pub use client::{ConnectError, Options, Patience};
+pub use client::{Options, Timeouts};
 pub use clock::MongoClock;
+pub use connect::ConnectError;
+pub use diagnosis::{HostReport, HostState, Role};
 pub use documents::{Named, name};
 pub use lane::MongoLane;
+pub use privileges::PRIVILEGES;
+pub use retention::Forgot;
 pub use views::MongoViews;
 
 use crate::record::TopicPartition;
@@ -42,12 +55,17 @@ pub struct MongoStore {
 struct Inner {
     client: Client,
     database: Database,
-    patience: Patience,
+    timeouts: Timeouts,
     clock: Arc<MongoClock>,
-    /// The sessions of lanes given up, for the same lane's next handle. They never go back to the
-    /// driver's pool: a lane's document names its owner's session, and whoever is killed for it
-    /// must not be a stranger.
-    parked: Mutex<HashMap<TopicPartition, ClientSession>>,
+    undated: deadlines::Undated,
+    /// The digest of the rules that this process follows.
+    rules: OnceLock<String>,
+    /// Whether a lane's last owner followed other rules.
+    rules_differed: AtomicBool,
+    /// The server sessions of dropped handles, for the same lane's next handle. They never go back to
+    /// the driver's pool: a lane's document names its owner's session, and the next owner may kill it,
+    /// so no other operation may use it.
+    idle_sessions: Mutex<HashMap<TopicPartition, ClientSession>>,
 }
 
 impl MongoStore {
@@ -63,38 +81,63 @@ impl MongoStore {
     /// standalone server. Makes no collections; see [`MongoStore::ensure_indexes`].
     ///
     /// # Errors
-    /// See [`ConnectError`].
+    /// See [`ConnectError`]: only what is final there cannot be cured by trying again.
     pub async fn connect_with(
         uri: &str,
         database: &str,
         options: &Options,
     ) -> Result<Self, ConnectError> {
-        let patience = options.patience;
-        let client = client::open(uri, options).await?;
-        let unreachable = |failure: failure::Failure| ConnectError::Unreachable {
-            reason: failure.reason(),
+        let timeouts = options.timeouts;
+        let settings = client::parse(uri, options).await?;
+        let client = client::with(uri, settings.clone())?;
+        let hello = client::hello(&client, timeouts.call).await;
+        let clock = match hello {
+            Ok(hello) if !client::has_transactions(&hello) => Err(ConnectError::Standalone),
+            Ok(_) => MongoClock::start(client.clone(), timeouts.call)
+                .await
+                .map_err(|failure| ConnectError::Unreachable {
+                    reason: failure.reason(),
+                    hosts: Vec::new(),
+                }),
+            Err(failure) => Err(connect::diagnose(uri, &settings, &failure, &timeouts).await),
         };
-        let hello = client::hello(&client, patience.call)
-            .await
-            .map_err(unreachable)?;
-        if !client::has_transactions(&hello) {
-            return Err(ConnectError::Standalone);
-        }
-        let clock = MongoClock::start(client.clone(), patience.call)
-            .await
-            .map_err(unreachable)?;
+        let clock = match clock {
+            Ok(clock) => clock,
+            Err(error) => {
+                drop(tokio::spawn(
+                    client.shutdown().immediate(true).into_future(),
+                ));
+                return Err(error);
+            }
+        };
         let database = client::database(&client, database);
-        let parked = Mutex::default();
+        let idle_sessions = Mutex::default();
         let clock = Arc::new(clock);
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
                 database,
-                patience,
+                timeouts,
                 clock,
-                parked,
+                undated: deadlines::Undated::default(),
+                rules: OnceLock::new(),
+                rules_differed: AtomicBool::new(false),
+                idle_sessions,
             }),
         })
+    }
+
+    /// Writes `digest` into every lane that is taken, and compares it with that of the last owner: what
+    /// a session's rules are must not depend on which worker has its lane. The first digest stays.
+    #[must_use]
+    pub fn with_rules_digest(self, digest: String) -> Self {
+        let _ = self.inner.rules.set(digest);
+        self
+    }
+
+    /// Whether a lane's last owner followed other rules than this process, as far as was seen.
+    pub fn rules_differed(&self) -> bool {
+        self.inner.rules_differed.load(Ordering::Relaxed)
     }
 
     /// Makes the collections and indexes that are missing (contract 4); does nothing where they are.
@@ -102,10 +145,10 @@ impl MongoStore {
     /// # Errors
     /// [`ConnectError::ForeignIndex`] where one is there with other keys or options.
     pub async fn ensure_indexes(&self) -> Result<(), ConnectError> {
-        indexes::ensure(&self.inner.database, &self.inner.patience).await
+        indexes::ensure(&self.inner.database, &self.inner.timeouts).await
     }
 
-    /// The database's clock, to be refreshed by whoever runs jobs.
+    /// The database's clock, refreshed by the process's jobs.
     pub fn clock(&self) -> Arc<MongoClock> {
         Arc::clone(&self.inner.clock)
     }
@@ -113,12 +156,12 @@ impl MongoStore {
     /// Ends the connections, at once; handles of this store are of no use after it.
     pub async fn close(self) {
         self.inner
-            .parked
+            .idle_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         let shutdown = self.inner.client.clone().shutdown().immediate(true);
-        let _ = tokio::time::timeout(self.inner.patience.cleanup, shutdown.into_future()).await;
+        let _ = tokio::time::timeout(self.inner.timeouts.cleanup, shutdown.into_future()).await;
     }
 
     /// The database itself, for read-only views.
@@ -128,15 +171,15 @@ impl MongoStore {
 }
 
 impl Inner {
-    fn parked(&self, lane: &TopicPartition) -> Option<ClientSession> {
-        self.parked
+    fn take_session(&self, lane: &TopicPartition) -> Option<ClientSession> {
+        self.idle_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(lane)
     }
 
-    fn park(&self, lane: TopicPartition, session: ClientSession) {
-        self.parked
+    fn keep_session(&self, lane: TopicPartition, session: ClientSession) {
+        self.idle_sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(lane, session);

@@ -2,7 +2,7 @@
 //! statements, built before the transaction begins, each with what its reply must say.
 
 use mongodb::bson::raw::{CStr, RawArrayBuf, RawBsonRef, RawDocumentBuf, cstr};
-use mongodb::bson::{RawDocument, rawdoc};
+use mongodb::bson::{Document, RawDocument, doc, rawdoc};
 
 use super::documents::{
     ForwardDocument, LastRecordDocument, LedgerDocument, ParticipantDocument, SessionDocument,
@@ -32,11 +32,12 @@ pub(crate) struct Step {
 /// What the number of documents in a reply must be.
 #[derive(Debug)]
 pub(crate) enum Expect {
-    /// One, or the lane is somebody else's.
+    /// One, or the lane has another owner.
     TheLane,
-    /// As many as there are statements, or somebody was faster; of what.
+    /// As many as there are statements, or another writer was faster; of what.
     Exactly(i64, Conflict),
-    /// As many as there are statements, less those released users who have no document.
+    /// As many as there are statements, less those released users who have no document that
+    /// a release could change.
     Users(i64, Vec<UserId>),
     /// Any: what is not there needs no deletion.
     Any,
@@ -76,8 +77,8 @@ pub(crate) fn plan(
     Ok((steps, swept))
 }
 
-/// The compare-and-set of the lane goes first: whoever holds anything of this batch, holds the
-/// lane's document, so an heir who got that has nothing else to wait for.
+/// The compare-and-set of the lane goes first: what holds anything of this batch, holds the
+/// lane's document, so a next owner that got it has nothing else to wait for.
 fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
     let mut set = rawdoc! { "batch": predecessor.batch + 1 };
     match commit.next {
@@ -85,7 +86,7 @@ fn lane_step(commit: &Commit, predecessor: Predecessor<'_>) -> Step {
         None => set.append(cstr!("next"), RawBsonRef::Null),
     }
     set.append(cstr!("acked"), commit.acked);
-    set.append(cstr!("deaths"), 0_i32);
+    set.append(cstr!("deaths"), commit.deaths);
     set.append(cstr!("clock"), date(commit.clock));
     match commit.last {
         Some(last) => set.append(cstr!("last"), to_raw(&LastRecordDocument::new(last))),
@@ -130,8 +131,13 @@ fn users(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
                 for session in sessions {
                     left.push(session.as_str());
                 }
+                let version = rawdoc! { "$lt": i64::MAX, "$not": { "$type": "array" } };
                 known.push(rawdoc! {
-                    "q": { "_id": user_id.as_str() },
+                    "q": {
+                        "_id": user_id.as_str(),
+                        "open": { "$type": "array" },
+                        "version": version,
+                    },
                     "u": { "$pull": { "open": { "$in": left } }, "$inc": { "version": 1_i64 } },
                 });
                 released.push(user_id.clone());
@@ -147,6 +153,17 @@ fn users(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {
         steps.push(Step { command, expect });
     }
     insert(USERS, new, Conflict::User, steps)
+}
+
+/// Which of the users that `filter` finds a release can change: one whose document is damaged keeps its
+/// places, rather than keep a session of other users from ending.
+pub(crate) fn releasable(mut filter: Document) -> Document {
+    filter.insert("open", doc! { "$type": "array" });
+    filter.insert(
+        "version",
+        doc! { "$lt": i64::MAX, "$not": { "$type": "array" } },
+    );
+    filter
 }
 
 fn sessions(commit: &Commit, steps: &mut Vec<Step>) -> Result<(), Error> {

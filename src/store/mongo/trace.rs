@@ -1,48 +1,67 @@
-//! What is remembered around one session, for people: the ledger by message id, or, where nobody can
-//! tell the ids, in `_id` order a stretch at a time, and the evidence of forwards. `run` never reads here.
+//! What is remembered around one session, for people: the ledger by message id, or, where the ids are
+//! not known, in `_id` order a stretch at a time, and the evidence of forwards. `run` never reads here.
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::FindOptions;
-use serde::Deserialize;
 
 use super::MongoStore;
-use super::documents::{
-    ForwardDocument, LedgerDocument, Malformed, forward_key, from_raw, ledger_key,
-};
-use super::failure::Failure;
+use super::documents::{ForwardDocument, LedgerDocument, forward_key, id_of, ledger_key};
 use super::indexes::{FORWARDS, LEDGER};
 use super::reader::beyond;
 use crate::domain::{MessageId, SessionId};
 use crate::record::Origin;
-use crate::store::{Error, Forward, LedgerEntry};
+use crate::store::{Error, Forward, LedgerEntry, Unreadable};
 
 /// Ids asked for at once.
 const TOGETHER: usize = 500;
-/// Entries that one step of the walk passes: each is a read within the patience of a call.
+/// Entries that one step of the walk passes: each is a read within the timeouts of a call.
 const STRETCH: u64 = 20_000;
+
+/// What was found, and what of it cannot be read.
+#[derive(Clone, Debug)]
+pub struct Readable<T> {
+    /// What can be read.
+    pub found: Vec<T>,
+    /// What cannot.
+    pub unreadable: Vec<Unreadable>,
+}
 
 /// One step of a walk through the ledger.
 #[derive(Clone, Debug)]
 pub struct Stretch {
     /// The session's entries in it.
-    pub entries: Vec<LedgerEntry>,
+    pub entries: Readable<LedgerEntry>,
     /// Where the next step begins; `None`: that was all.
     pub next: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Key {
-    #[serde(rename = "_id")]
-    id: String,
+impl<T> Default for Readable<T> {
+    fn default() -> Self {
+        Self {
+            found: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+impl<T> Extend<Result<T, Unreadable>> for Readable<T> {
+    fn extend<I: IntoIterator<Item = Result<T, Unreadable>>>(&mut self, documents: I) {
+        for document in documents {
+            match document {
+                Ok(found) => self.found.push(found),
+                Err(unreadable) => self.unreadable.push(unreadable),
+            }
+        }
+    }
 }
 
 impl MongoStore {
     /// What is remembered of these messages; one that is not, or not any more, is absent.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], or [`Error::Refused`] where an entry cannot be read.
-    pub async fn remembered(&self, ids: &[MessageId]) -> Result<Vec<LedgerEntry>, Error> {
-        let mut entries = Vec::new();
+    /// [`Error::Unavailable`].
+    pub async fn remembered(&self, ids: &[MessageId]) -> Result<Readable<LedgerEntry>, Error> {
+        let mut entries = Readable::default();
         for ids in ids.chunks(TOGETHER) {
             let keys: Vec<String> = ids.iter().map(ledger_key).collect();
             let filter = doc! { "_id": { "$in": keys } };
@@ -66,12 +85,12 @@ impl MongoStore {
             .skip(STRETCH)
             .limit(1)
             .build();
-        let last: Vec<Key> = self
+        let last = self
             .inner
-            .find(LEDGER, beyond(after), last)
+            .find_each(LEDGER, beyond(after), last, id_of)
             .await
-            .map_err(|failure| failure.uncommitted())?;
-        let next = last.into_iter().next().map(|key| key.id);
+            .map_err(Error::unavailable)?;
+        let next = last.into_iter().next();
         let mut keys = Document::new();
         if let Some(after) = after {
             keys.insert("$gt", after);
@@ -83,7 +102,8 @@ impl MongoStore {
         if !keys.is_empty() {
             filter.insert("_id", keys);
         }
-        let entries = self.entries(filter).await?;
+        let mut entries = Readable::default();
+        entries.extend(self.entries(filter).await?);
         Ok(Stretch { entries, next })
     }
 
@@ -91,42 +111,33 @@ impl MongoStore {
     ///
     /// # Errors
     /// As [`MongoStore::remembered`].
-    pub async fn sent_home(&self, sent: &[(Origin, i32)]) -> Result<Vec<Forward>, Error> {
-        let mut found = Vec::new();
+    pub async fn sent_home(&self, sent: &[(Origin, i32)]) -> Result<Readable<Forward>, Error> {
+        let mut found = Readable::default();
         for sent in sent.chunks(TOGETHER) {
             let keys: Vec<String> = sent
                 .iter()
                 .map(|(origin, home)| forward_key(origin, *home))
                 .collect();
             let filter = doc! { "_id": { "$in": keys } };
-            let documents: Vec<ForwardDocument> = self
+            let forwards = self
                 .inner
-                .find(FORWARDS, filter, FindOptions::default())
+                .find_each(FORWARDS, filter, FindOptions::default(), |raw| {
+                    ForwardDocument::read(raw).map(|(forward, _)| forward)
+                })
                 .await
-                .map_err(|failure| failure.uncommitted())?;
-            for document in &documents {
-                found.push(document.entry().map_err(refused)?.forward);
-            }
+                .map_err(Error::unavailable)?;
+            found.extend(forwards);
         }
         Ok(found)
     }
 
-    async fn entries(&self, filter: Document) -> Result<Vec<LedgerEntry>, Error> {
-        let documents: Vec<mongodb::bson::raw::RawDocumentBuf> = self
-            .inner
-            .find(LEDGER, filter, FindOptions::default())
+    async fn entries(
+        &self,
+        filter: Document,
+    ) -> Result<Vec<Result<LedgerEntry, Unreadable>>, Error> {
+        self.inner
+            .find_each(LEDGER, filter, FindOptions::default(), LedgerDocument::read)
             .await
-            .map_err(|failure| failure.uncommitted())?;
-        documents
-            .iter()
-            .map(|raw| {
-                let document: LedgerDocument<'_> = from_raw(raw.as_bytes()).map_err(refused)?;
-                document.entry().map_err(refused)
-            })
-            .collect()
+            .map_err(Error::unavailable)
     }
-}
-
-fn refused(malformed: Malformed) -> Error {
-    Failure::from(malformed).uncommitted()
 }

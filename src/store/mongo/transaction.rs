@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::{TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{Acknowledgment, ReadConcern, TransactionOptions, WriteConcern};
 use mongodb::{ClientSession, Database};
 use tokio::time::Instant;
 
-use super::client::{Patience, bounded, primary};
+use super::client::{Timeouts, bounded, primary};
 use super::failure::{Failure, code, written};
 use super::indexes::USERS;
-use super::statement::{Expect, Step};
+use super::statement::{Expect, Step, releasable};
 use crate::domain::UserId;
 use crate::store::{Conflict, Error};
 
@@ -24,18 +24,18 @@ const ASK_AGAIN: Duration = Duration::from_millis(25);
 pub(crate) struct Transaction<'a> {
     pub(crate) database: &'a Database,
     pub(crate) session: &'a mut ClientSession,
-    pub(crate) patience: &'a Patience,
+    pub(crate) timeouts: &'a Timeouts,
 }
 
 /// Why the statements of a batch were not carried out.
-enum Setback {
-    /// The database failed, or somebody else was faster.
+enum Interruption {
+    /// The database failed.
     Failed(Failure),
     /// A reply said that the state is not what the batch was decided on.
-    Mismatch(Error),
+    Outdated(Error),
 }
 
-impl From<Failure> for Setback {
+impl From<Failure> for Interruption {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -49,15 +49,15 @@ impl Transaction<'_> {
     pub(crate) async fn run(&mut self, steps: Vec<Step>) -> Result<(), Error> {
         let carried_out = match self.begin().await {
             Ok(()) => self.carry_out(steps).await,
-            Err(failure) => Err(Setback::Failed(failure)),
+            Err(failure) => Err(Interruption::Failed(failure)),
         };
         match carried_out {
             Ok(()) => self.commit().await,
-            Err(Setback::Mismatch(error)) => {
+            Err(Interruption::Outdated(error)) => {
                 self.abandon(false).await;
                 Err(error)
             }
-            Err(Setback::Failed(failure)) => {
+            Err(Interruption::Failed(failure)) => {
                 self.abandon(matches!(failure, Failure::Timeout(_))).await;
                 Err(failure.uncommitted())
             }
@@ -71,7 +71,7 @@ impl Transaction<'_> {
     async fn begin(&mut self) -> Result<(), Failure> {
         let majority = WriteConcern::builder()
             .w(Acknowledgment::Majority)
-            .w_timeout(self.patience.commit)
+            .w_timeout(self.timeouts.commit)
             .build();
         let options = TransactionOptions::builder()
             .read_concern(ReadConcern::snapshot())
@@ -79,31 +79,33 @@ impl Transaction<'_> {
             .selection_criteria(primary())
             .build();
         // A commit that its caller gave up leaves its transaction behind in this session.
-        let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
+        let _ = bounded(self.timeouts.cleanup, self.session.abort_transaction()).await;
         bounded(
-            self.patience.call,
+            self.timeouts.call,
             self.session.start_transaction().with_options(options),
         )
         .await
     }
 
-    async fn carry_out(&mut self, steps: Vec<Step>) -> Result<(), Setback> {
+    async fn carry_out(&mut self, steps: Vec<Step>) -> Result<(), Interruption> {
         for Step { command, expect } in steps {
             let call = self
                 .database
                 .run_raw_command(command)
                 .session(&mut *self.session);
-            let reply = bounded(self.patience.call, call).await?;
-            let count = match written(&reply) {
-                Err(Failure::Statement(code::DUPLICATE_KEY)) => return Err(expect.unmet()),
-                written => written?,
+            let replied = bounded(self.timeouts.call, call).await;
+            let count = match replied.and_then(|reply| written(&reply)) {
+                Err(failure) if failure.code() == Some(code::DUPLICATE_KEY) => {
+                    return Err(expect.unmet());
+                }
+                count => count?,
             };
             let met = match &expect {
                 Expect::Any => true,
                 Expect::TheLane => count == 1,
                 Expect::Exactly(expected, _) => count == *expected,
                 Expect::Users(expected, released) => {
-                    count == *expected || count + self.strangers(released).await? == *expected
+                    count == *expected || count + self.missing_users(released).await? == *expected
                 }
             };
             if !met {
@@ -113,20 +115,20 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// How many of `users` have no document: a release of theirs had nothing to change.
-    async fn strangers(&mut self, users: &[UserId]) -> Result<i64, Failure> {
+    /// How many of `users` have no document that a release could change.
+    async fn missing_users(&mut self, users: &[UserId]) -> Result<i64, Failure> {
         let ids: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let total = i64::try_from(ids.len()).expect("a batch has fewer users");
-        let users = self.database.collection::<Document>(USERS);
-        let count = users.count_documents(doc! { "_id": { "$in": ids } });
-        let known = bounded(self.patience.call, count.session(&mut *self.session)).await?;
+        let users = self.database.collection::<RawDocumentBuf>(USERS);
+        let count = users.count_documents(releasable(doc! { "_id": { "$in": ids } }));
+        let known = bounded(self.timeouts.call, count.session(&mut *self.session)).await?;
         Ok(total - i64::try_from(known).expect("no more than were asked for"))
     }
 
     async fn commit(&mut self) -> Result<(), Error> {
-        let until = Instant::now() + self.patience.commit;
+        let until = Instant::now() + self.timeouts.commit;
         loop {
-            let limit = self.patience.commit_attempt.min(until - Instant::now());
+            let limit = self.timeouts.commit_attempt.min(until - Instant::now());
             let failure = match bounded(limit, self.session.commit_transaction()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
@@ -149,15 +151,15 @@ impl Transaction<'_> {
     async fn abandon(&mut self, silent: bool) {
         if silent {
             let lsid = self.session.id().clone();
-            let _ = kill(self.database, &lsid, self.patience.cleanup).await;
+            let _ = kill(self.database, &lsid, self.timeouts.cleanup).await;
         }
-        let _ = bounded(self.patience.cleanup, self.session.abort_transaction()).await;
+        let _ = bounded(self.timeouts.cleanup, self.session.abort_transaction()).await;
     }
 }
 
 impl Expect {
-    fn unmet(&self) -> Setback {
-        Setback::Mismatch(match self {
+    fn unmet(&self) -> Interruption {
+        Interruption::Outdated(match self {
             Self::TheLane => Error::Fenced,
             Self::Exactly(_, conflict) => Error::Conflict(*conflict),
             Self::Users(..) => Error::Conflict(Conflict::User),

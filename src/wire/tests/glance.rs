@@ -52,7 +52,7 @@ fn bytes_stay_bytes_and_say_why() {
     let seen = look("session-command", Some(&framed(2, b"x")), &registry);
     assert_eq!(
         seen,
-        Glance::Bytes("the schema registry is unavailable: down".to_owned())
+        Glance::Bytes("the schema registry cannot be asked: down".to_owned())
     );
 }
 

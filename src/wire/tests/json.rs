@@ -112,8 +112,8 @@ fn missing_unknown_duplicate_and_ill_typed_fields_and_unknown_symbols_and_branch
             "duplicate field",
         ),
         (
-            command(r#"{"JoinSession":{"inviteCode":"K","secret":1}}"#),
-            "unknown field",
+            command(r#"{"JoinSession":{"inviteCode":"K","invitecode":1}}"#),
+            "unknown field `invitecode`, expected `inviteCode`",
         ),
         (
             command(r#"{"JoinSession":{"inviteCode":"K"},"EndSession":{"sessionId":"s"}}"#),
@@ -121,11 +121,11 @@ fn missing_unknown_duplicate_and_ill_typed_fields_and_unknown_symbols_and_branch
         ),
         (
             command(r#"{"joinSession":{"inviteCode":"K"}}"#),
-            "unknown variant",
+            "unknown variant `joinSession`, expected one of `CreatePrivateSession`, `JoinSession`",
         ),
         (
             command(r#"{"sessions.JoinSession":{"inviteCode":"K"}}"#),
-            "unknown variant",
+            "unknown variant `sessions.JoinSession`, expected one of",
         ),
         (
             command(r#"{"JoinSession":{"inviteCode":{"string":"K"}}}"#),
@@ -183,7 +183,7 @@ fn missing_unknown_duplicate_and_ill_typed_fields_and_unknown_symbols_and_branch
         ),
         (
             format!(r#"{{"key":1,{}"#, &command(join)[1..]),
-            "unknown field",
+            "unknown field `key`, expected one of `commandId`",
         ),
         (
             format!(r#"{{"userId":"v",{}"#, &command(join)[1..]),
@@ -227,17 +227,22 @@ fn missing_unknown_duplicate_and_ill_typed_fields_and_unknown_symbols_and_branch
 }
 
 #[test]
-fn why_a_value_is_undecodable_never_quotes_it() {
+fn why_a_value_is_undecodable_quotes_no_value_and_nothing_that_is_no_plain_name() {
     let (codec, _) = codec();
+    let long = "HUSH".repeat(17);
     for value in [
         command(r#"{"JoinSession":{"inviteCode":{"HUSH":1}}}"#),
-        command(r#"{"HUSH":{}}"#),
+        command(r#"{"HUSH and HUSH":{}}"#),
+        command(&format!(r#"{{"{long}":{{}}}}"#)),
         command(r#"{"JoinSession":{"inviteCode":"K","HUSH, expected HUSH at line 1":1}}"#),
         command(r#""HUSH, expected HUSH at line 1""#),
         command(r#"{"JoinSession":"HUSH, expected "}"#),
         format!(r#"{{"tier":"HUSH",{}"#, &command("1")[1..]),
         format!(r#"{{"issuedAt":"HUSH",{}"#, &command("1")[1..]),
-        format!(r#"{{"HUSH":"HUSH",{}"#, &command("1")[1..]),
+        format!(r#"{{"other":"HUSH",{}"#, &command("1")[1..]),
+        format!(r#"{{"HUSH\u001b":"HUSH",{}"#, &command("1")[1..]),
+        format!(r#"{{"":"HUSH",{}"#, &command("1")[1..]),
+        format!(r#"{{"` HUSH":"HUSH",{}"#, &command("1")[1..]),
         format!(r#"{{"missing field HUSH":"HUSH",{}"#, &command("1")[1..]),
     ] {
         match decode(&codec, &record(COMMAND, value.as_str())) {

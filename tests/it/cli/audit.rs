@@ -71,6 +71,7 @@ async fn create(store: &MongoStore, user: &str, code: &str) -> String {
         last: position.last,
         clock: now,
         acked: position.acked,
+        deaths: 0,
         ledger: Vec::new(),
         forwards: Vec::new(),
         settled: Vec::new(),

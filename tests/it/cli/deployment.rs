@@ -1,6 +1,9 @@
 //! From nothing to a deployment that can run: `check` says what is missing, the commands it names
 //! bring it about.
 
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
 use super::{Deployment, ended, worker};
 use crate::services;
 
@@ -46,6 +49,86 @@ async fn what_check_misses_the_commands_it_names_bring_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_is_a_fault_and_apply_takes_the_compaction_back() {
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::new();
+    for command in [["topics", "apply"], ["schemas", "register"]] {
+        assert_eq!(deployment.run(&command).await.code, Some(0));
+    }
+    let topic = deployment.topic("session-event");
+    let compacted =
+        AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("cleanup.policy", "compact,delete");
+    let admin: AdminClient<_> = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", services::kafka())
+        .create()
+        .expect("a client");
+    let altered = admin
+        .alter_configs([&compacted], &AdminOptions::new())
+        .await;
+    assert!(altered.expect("it answers")[0].is_ok());
+
+    let check = deployment.run(&["check"]).await;
+    assert_eq!(check.code, Some(1), "{check:?}");
+    let faults = check.out.lines().filter(|line| line.starts_with("fault"));
+    let faults: Vec<&str> = faults.collect();
+    assert_eq!(faults.len(), 1, "{}", check.out);
+    for word in [
+        topic.as_str(),
+        "cleanup.policy",
+        "session-worker topics apply",
+    ] {
+        assert!(faults[0].contains(word), "{word}: {}", check.out);
+    }
+    assert_eq!(deployment.run(&["topics", "plan"]).await.code, Some(3));
+    for command in [&["topics", "apply"][..], &["topics", "plan"], &["check"]] {
+        let ended = deployment.run(command).await;
+        assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_what_was_aborted_is_no_lag() {
+    let _undisturbed = services::undisturbed().await;
+    let deployment = Deployment::new();
+    assert_eq!(deployment.run(&["topics", "apply"]).await.code, Some(0));
+    let topic = deployment.topic("match-found");
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", services::kafka())
+        .set("transactional.id", &topic)
+        .create()
+        .expect("a producer");
+    let patience = std::time::Duration::from_secs(30);
+    producer.init_transactions(patience).expect("transactions");
+    for (partition, commit) in [(3, false), (4, true)] {
+        producer.begin_transaction().expect("it begins");
+        let record = BaseRecord::<(), str>::to(&topic).partition(partition);
+        producer
+            .send(record.payload("x"))
+            .map_err(|(error, _)| error)
+            .expect("it is queued");
+        producer.flush(patience).expect("it is written");
+        if commit {
+            producer.commit_transaction(patience).expect("it commits");
+        } else {
+            producer.abort_transaction(patience).expect("it aborts");
+        }
+    }
+    let shown = deployment.run(&["lanes", "show", "--output", "json"]).await;
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let lanes: Vec<serde_json::Value> = serde_json::from_str(&shown.out).expect("JSON");
+    let found = |partition: i32| {
+        let lane = format!("{topic}/{partition}");
+        let found = lanes.iter().find(|found| found["lane"] == lane);
+        let found = found.expect("the lane is shown");
+        (found["end"].clone(), found["lag"].clone())
+    };
+    // A record and its marker; what was committed waits with its marker, as the metric counts it.
+    assert_eq!(found(3), (2.into(), 0.into()));
+    assert_eq!(found(4), (2.into(), 2.into()));
+    assert_eq!(found(5), (0.into(), 0.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_is_down_is_named_at_once() {
     let check = tokio::task::spawn_blocking(|| {
         ended(&mut worker(&[
@@ -66,6 +149,11 @@ async fn everything_that_is_down_is_named_at_once() {
         check.out
     );
     assert!(!check.out.contains("canary"), "{}", check.out);
+    // What could not be looked at is listed.
+    let unseen = check.out.lines().filter(|line| line.starts_with("unseen"));
+    let about: Vec<_> = unseen.map(|line| line.split_whitespace().nth(1)).collect();
+    let expected = ["topics", "permissions", "schemas", "mongodb", "lanes"].map(Some);
+    assert_eq!(about, expected, "{}", check.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,4 +191,37 @@ async fn lanes_are_shown_and_moved() {
         (&found["epoch"], &found["next"], &found["lag"]),
         (&1.into(), &0.into(), &0.into())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_fetches_the_keys_that_tokens_are_checked_with() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let router =
+        axum::Router::new().route("/keys", axum::routing::get(|| async { "{\"keys\":[]}" }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    for (url, word) in [
+        (format!("http://{address}/keys"), "publishes no key"),
+        (format!("http://{address}/nothing"), "404"),
+        ("http://127.0.0.1:1/keys".to_owned(), "cannot be fetched"),
+    ] {
+        let check = tokio::task::spawn_blocking(move || {
+            ended(&mut worker(&[
+                "check",
+                "--kafka-brokers=127.0.0.1:1",
+                "--registry-urls=http://127.0.0.1:1",
+                "--mongo-uri=mongodb://127.0.0.1:1/?replicaSet=rs0",
+                "--set=http.auth.mode=jwt",
+                &format!("--set=http.auth.jwksUrl={url}"),
+            ]))
+        });
+        let check = check.await.expect("the process was waited for");
+        assert_eq!(check.code, Some(1), "{check:?}");
+        let mut faults = check.out.lines().filter(|line| line.starts_with("fault"));
+        assert!(
+            faults.any(|line| line.contains("http.auth.jwksUrl") && line.contains(word)),
+            "{word}: {check:?}"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use session_worker::kafka::{Consumer, Error, Log as _, PartitionLog, Start, without_records};
+use session_worker::kafka::{Consumer, Error, Log as _, PartitionLog, Start, at_the_end};
 use session_worker::record::TopicPartition;
 
 use super::support::{
@@ -141,8 +141,7 @@ async fn b1_b8_aborted_records_are_never_returned_and_count_as_no_lag() {
     // A command that asks the brokers can tell as well.
     let lane = log.lane().clone();
     for (next, is_end) in [(3, true), (2, false)] {
-        let positions = [(lane.clone(), next)].into();
-        let found = without_records(&settings, &positions)
+        let found = at_the_end(&settings, [(lane.clone(), next)].into())
             .await
             .expect("the broker answers");
         assert_eq!(found.contains(&lane), is_end, "{next}");

@@ -121,8 +121,9 @@ async fn a_setting_is_changed_and_foreign_settings_stay() {
     let observed = observe(&settings, &[&name])
         .await
         .expect("the broker answers");
-    let on_topic: BTreeMap<_, _> = observed[&name]
-        .config
+    let shown = observed[&name].shown().expect("it is shown");
+    let config = shown.config.as_ref().expect("its settings are shown");
+    let on_topic: BTreeMap<_, _> = config
         .iter()
         .filter(|(_, setting)| setting.on_topic)
         .map(|(key, setting)| (key.as_str(), setting.value.as_deref().unwrap_or_default()))

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use session_worker::domain::UserId;
-use session_worker::store::mongo::{MongoStore, Options, Patience};
-use session_worker::store::{Ask, Commit, Error, LaneStore, Store, StoredUser, UserWrite};
+use session_worker::store::mongo::{MongoStore, Options, Timeouts};
+use session_worker::store::{
+    Ask, Commit, Conflict, Error, LaneStore, Store, StoredUser, UserWrite,
+};
 
 use super::scene::{Scene, insist, names, nothing, saving, saving_user};
 use crate::services;
 
 /// Shorter than any fail point's silence.
-const IMPATIENT: Patience = Patience {
+const SHORT: Timeouts = Timeouts {
     call: Duration::from_millis(600),
     commit_attempt: Duration::from_millis(300),
     commit: Duration::from_millis(900),
@@ -32,12 +34,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn new(patience: Patience) -> Self {
+    pub(super) async fn new(timeouts: Timeouts) -> Self {
         let scene = Scene::new();
         let name = scene.lane.to_string();
         let options = Options {
             app_name: name.clone(),
-            patience,
+            timeouts,
             ..Options::default()
         };
         let admin = Client::with_uri_str(services::mongo_uri())
@@ -113,7 +115,7 @@ pub(super) fn once() -> Document {
 #[tokio::test]
 async fn a_commit_that_was_applied_but_not_acknowledged_is_asked_for_again() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     let unreplicated = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting" } };
     stage
@@ -135,7 +137,7 @@ async fn a_commit_that_was_applied_but_not_acknowledged_is_asked_for_again() {
 #[tokio::test]
 async fn a_commit_request_that_was_lost_is_sent_again() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     stage
         .fail(
@@ -159,7 +161,7 @@ async fn an_outcome_that_stays_unknown_is_found_in_the_lane_after_a_new_fence() 
     let unreplicated = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting" } };
     let lost = doc! { "closeConnection": true };
     for (how, applied) in [(unreplicated, true), (lost, false)] {
-        let stage = Stage::new(IMPATIENT).await;
+        let stage = Stage::new(SHORT).await;
         let mut lane = stage.scene.fence(&stage.store).await;
         stage.fail("commitTransaction", "alwaysOn", how).await;
         let outcome = lane.commit(&stage.batch()).await;
@@ -201,7 +203,7 @@ async fn an_outcome_that_stays_unknown_is_found_in_the_lane_after_a_new_fence() 
 async fn a_broken_connection_within_the_batch_leaves_nothing_behind() {
     let _disturbing = services::disturbing().await;
     for verb in ["update", "insert"] {
-        let stage = Stage::new(Patience::default()).await;
+        let stage = Stage::new(Timeouts::default()).await;
         let mut lane = stage.scene.fence(&stage.store).await;
         stage
             .fail(verb, once(), doc! { "closeConnection": true })
@@ -230,7 +232,7 @@ async fn a_broken_connection_within_the_batch_leaves_nothing_behind() {
 async fn silence_within_the_batch_ends_in_time_and_leaves_no_lock() {
     let _disturbing = services::disturbing().await;
     for verb in ["update", "insert"] {
-        let stage = Stage::new(IMPATIENT).await;
+        let stage = Stage::new(SHORT).await;
         let mut lane = stage.scene.fence(&stage.store).await;
         let silent = doc! { "blockConnection": true, "blockTimeMS": 5_000 };
         stage.fail(verb, once(), silent).await;
@@ -275,7 +277,7 @@ async fn silence_within_the_batch_ends_in_time_and_leaves_no_lock() {
 #[tokio::test]
 async fn silence_at_the_commit_is_broken_by_asking_again() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(IMPATIENT).await;
+    let stage = Stage::new(SHORT).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     let silent = doc! { "blockConnection": true, "blockTimeMS": 500 };
     stage.fail("commitTransaction", once(), silent).await;
@@ -295,7 +297,7 @@ async fn silence_at_the_commit_is_broken_by_asking_again() {
 #[tokio::test]
 async fn a_storm_of_write_conflicts_is_conflicts_and_nothing_else() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     stage
         .command(doc! {
@@ -326,24 +328,39 @@ async fn a_storm_of_write_conflicts_is_conflicts_and_nothing_else() {
     assert!(conflicts > 0, "the storm blew");
 }
 
+/// Whether an outcome is what is expected.
+type Expected = fn(&Error) -> bool;
+
 #[tokio::test]
 async fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
-    type Expected = fn(&Error) -> bool;
     let refused: Expected = |error| matches!(error, Error::Refused { .. });
     let unavailable: Expected = |error| matches!(error, Error::Unavailable { .. });
-    let conflict: Expected = |error| matches!(error, Error::Conflict(_));
+    let contention: Expected = |error| matches!(error, Error::Conflict(Conflict::Contention));
     for (code, expected) in [
-        (10_334, refused),     // BSONObjectTooLarge
-        (17_280, refused),     // KeyTooLong
-        (121, refused),        // DocumentValidationFailure
-        (112, conflict),       // WriteConflict
-        (91, unavailable),     // ShutdownInProgress
-        (10_107, unavailable), // NotWritablePrimary
-        (13, unavailable),     // Unauthorized
-        (251, unavailable),    // NoSuchTransaction
+        (2, refused),           // BadValue
+        (9, refused),           // FailedToParse
+        (14, refused),          // TypeMismatch
+        (10_334, refused),      // BSONObjectTooLarge
+        (17_280, refused),      // KeyTooLong
+        (17_419, refused),      // the document would grow too large
+        (112, contention),      // WriteConflict
+        (8, unavailable),       // UnknownError
+        (13, unavailable),      // Unauthorized
+        (24, unavailable),      // LockTimeout
+        (72, unavailable),      // InvalidOptions
+        (91, unavailable),      // ShutdownInProgress
+        (96, unavailable),      // OperationFailed
+        (251, unavailable),     // NoSuchTransaction
+        (371, unavailable),     // UserWritesBlocked
+        (462, unavailable),     // IngressRequestRateLimitExceeded
+        (8_000, unavailable),   // AtlasError
+        (10_107, unavailable),  // NotWritablePrimary
+        (12_501, unavailable),  // quota exceeded
+        (16_500, unavailable),  // throttled by a compatible service
+        (999_999, unavailable), // of a later version
     ] {
         stage
             .fail("insert", once(), doc! { "errorCode": code })
@@ -356,6 +373,67 @@ async fn what_the_server_refuses_is_told_from_what_it_cannot_do_now() {
     }
     stage.recover().await;
     assert_eq!(insist(&mut lane, &stage.batch()).await, 1);
+}
+
+#[tokio::test]
+async fn whatever_a_read_fails_of_is_no_fault_of_what_was_asked() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Timeouts::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    insist(&mut lane, &stage.batch()).await;
+    let ask = Ask {
+        users: vec![stage.scene.user("host")],
+        ..Ask::default()
+    };
+    for code in [2, 13, 371, 10_334, 17_419] {
+        let code = doc! { "errorCode": code };
+        stage.fail("find", "alwaysOn", code).await;
+        let read = [
+            lane.load(&ask).await.map(drop),
+            lane.outbox(0).await.map(drop),
+            lane.deadlines().await.map(drop),
+        ];
+        for outcome in read {
+            let waits = matches!(outcome, Err(Error::Unavailable { .. }));
+            assert!(waits, "{outcome:?}");
+        }
+    }
+    stage.recover().await;
+    assert_eq!(lane.load(&ask).await.expect("read").users.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_blocks_writes_is_waited_for() {
+    let _disturbing = services::disturbing().await;
+    let stage = Stage::new(Timeouts::default()).await;
+    let mut lane = stage.scene.fence(&stage.store).await;
+    let block = |global: bool| doc! { "setUserWriteBlockMode": 1, "global": global };
+    stage.command(block(true)).await;
+    let waited = lane.commit(&stage.batch()).await;
+    let fenced = stage.store.fence(&Scene::new().lane, None).await.map(drop);
+    stage.command(block(false)).await;
+    for outcome in [waited.map(drop), fenced] {
+        let waits = matches!(outcome, Err(Error::Unavailable { .. }));
+        assert!(waits, "{outcome:?}");
+    }
+    assert_eq!(insist(&mut lane, &stage.batch()).await, 1);
+}
+
+#[tokio::test]
+async fn a_document_that_a_validator_rejects_is_refused() {
+    let _undisturbed = services::undisturbed().await;
+    let store = super::alone("validator").await;
+    let scene = Scene::new();
+    let mut lane = scene.fence(&store).await;
+    let rule = doc! { "topicTitle": { "$ne": "forbidden" } };
+    let rule = doc! { "collMod": "sessions", "validator": rule };
+    store.database().run_command(rule).await.expect("set");
+    let mut session = scene.session("a");
+    session.session.topic_title = Some("forbidden".to_owned());
+    let outcome = lane.commit(&saving(None, &session)).await;
+    assert!(matches!(outcome, Err(Error::Refused { .. })), "{outcome:?}");
+    session.session.topic_title = None;
+    assert_eq!(insist(&mut lane, &saving(None, &session)).await, 1);
 }
 
 #[tokio::test]
@@ -397,7 +475,7 @@ async fn a_batch_that_no_document_can_hold_is_refused() {
 async fn a_step_down_loses_no_batch_and_repeats_none() {
     const BATCHES: i64 = 40;
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let home = Some(stage.scene.home());
     let mut lane = stage.scene.fence(&stage.store).await;
     let (mut batch, mut stepped_down, mut noticed) = (0, false, false);

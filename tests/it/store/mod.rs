@@ -1,12 +1,16 @@
 //! The stores keep one contract: the same scenarios run on memory and on MongoDB; what only a real
 //! database can do (fail, block, step down, choose a plan) is tested on MongoDB alone.
 
+mod connecting;
 mod contract;
+mod damage;
 mod faults;
 mod owners;
 mod plans;
 mod reading;
 mod scene;
+mod spoil;
+mod unreadable;
 mod views;
 
 use session_worker::store::memory::MemoryStore;
@@ -34,6 +38,19 @@ async fn mongo_with(options: &Options) -> MongoStore {
                 .expect("a new database takes the indexes");
         })
         .await;
+    store
+}
+
+/// A database of its own, called `name`: what is read whole, or spoiled, is no other test's.
+async fn alone(name: &str) -> MongoStore {
+    let database = format!("store_{name}_{}", std::process::id());
+    let store = MongoStore::connect(&services::mongo_uri(), &database)
+        .await
+        .expect("connected");
+    store
+        .ensure_indexes()
+        .await
+        .expect("a new database takes the indexes");
     store
 }
 
@@ -81,4 +98,12 @@ on_both_stores! {
     acknowledged_batches_are_published_no_more,
     a_forward_counts_only_as_it_was_sent,
     deadlines_are_those_of_the_home_and_not_ended,
+    contract_4_an_unreadable_document_affects_only_who_asks_for_it,
+    contract_4_an_unreadable_deadline_hides_no_other,
+    contract_4_a_session_ends_whatever_a_users_document_is_like,
+    a_settled_forward_is_known_as_settled,
+    what_a_commit_collides_with_is_named,
+    deaths_count_until_there_is_progress,
+    an_older_owner_notes_nothing,
+    a_revision_is_seen_by_who_looks_for_it,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, ClientSession};
-use session_worker::store::mongo::Patience;
+use session_worker::store::mongo::Timeouts;
 use session_worker::store::{Commit, Error, LaneStore, Store, UserWrite};
 
 use super::faults::{Stage, once};
@@ -53,7 +53,7 @@ async fn abandon(stage: &Stage) -> ClientSession {
 #[tokio::test]
 async fn the_locks_of_an_abandoned_transaction_are_released_at_the_fence() {
     let _undisturbed = services::undisturbed().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     insist(
         &mut lane,
@@ -100,7 +100,7 @@ async fn the_locks_of_an_abandoned_transaction_are_released_at_the_fence() {
 #[tokio::test]
 async fn a_commit_that_its_caller_gave_up_is_cleared_away() {
     let _disturbing = services::disturbing().await;
-    let stage = Stage::new(Patience::default()).await;
+    let stage = Stage::new(Timeouts::default()).await;
     let mut lane = stage.scene.fence(&stage.store).await;
     let silent = doc! { "blockConnection": true, "blockTimeMS": 1_000 };
     stage.fail("insert", once(), silent.clone()).await;
@@ -173,4 +173,40 @@ async fn fencing_at_once_gives_every_owner_an_epoch_of_its_own() {
     epochs.sort_unstable();
     epochs.dedup();
     assert_eq!(epochs.len(), 8);
+}
+
+#[tokio::test]
+async fn an_owner_notices_that_the_last_one_had_other_rules() {
+    let _undisturbed = services::undisturbed().await;
+    let scene = Scene::new();
+    let [first, same, other] = ["a", "a", "b"].map(async |digest| {
+        let store = super::mongo().await;
+        store.with_rules_digest(digest.repeat(16))
+    });
+    let (first, same, other) = tokio::join!(first, same, other);
+    for (store, expected) in [
+        (&first, false),
+        (&same, false),
+        (&other, true),
+        (&other, true),
+    ] {
+        scene.fence(store).await;
+        assert_eq!(store.rules_differed(), expected);
+    }
+    let (_, position) = first
+        .fence(&scene.lane, None)
+        .await
+        .expect("the lane is free");
+    assert!(first.rules_differed());
+    assert_eq!(position.epoch, 5);
+    // Who has none compares none, and leaves the stored one.
+    let none = super::mongo().await;
+    scene.fence(&none).await;
+    assert!(!none.rules_differed());
+    let lanes = none.inspect_lanes().await.expect("read");
+    let lane = lanes
+        .iter()
+        .find(|found| found.id == scene.lane.to_string());
+    let rules = lane.and_then(|found| found.rules.clone());
+    assert_eq!(rules, Some("a".repeat(16)));
 }

@@ -60,7 +60,15 @@ async fn every_query_of_a_lane_is_served_by_an_index() {
             "{namespace} sorts in memory: {entry}"
         );
         let examined = |field| entry.get_i64(field).or(entry.get_i32(field).map(i64::from));
-        if let (Ok(docs), Ok(keys)) = (examined("docsExamined"), examined("keysExamined")) {
+        // Sessions without a proper deadline are in no index of deadlines: one look a minute goes
+        // through those that have not ended.
+        let is_of_the_live = entry
+            .get_document("command")
+            .and_then(|command| command.get_document("filter"))
+            .is_ok_and(|filter| filter.contains_key("status"));
+        if !is_of_the_live
+            && let (Ok(docs), Ok(keys)) = (examined("docsExamined"), examined("keysExamined"))
+        {
             assert!(
                 docs <= 8 && keys <= 16,
                 "{namespace} reads {keys} keys, {docs} documents"

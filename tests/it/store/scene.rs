@@ -274,6 +274,7 @@ pub(crate) fn nothing() -> Commit {
         last: None,
         clock: NOW,
         acked: 0,
+        deaths: 0,
         ledger: Vec::new(),
         forwards: Vec::new(),
         settled: Vec::new(),

@@ -9,9 +9,9 @@ use mongodb::bson::{Document, doc};
 use session_worker::domain::{
     Participant, SessionId, SessionKind, SessionStatus, Timestamp, UserId,
 };
-use session_worker::store::mongo::{MongoStore, MongoViews};
+use session_worker::store::mongo::{MongoStore, MongoViews, name};
 use session_worker::store::views::{
-    HistoryEntry, HistoryFilter, HistoryPlace, ListFilter, ListPlace, SessionOutline,
+    HistoryFilter, HistoryPlace, ListFilter, ListPlace, Participation, SessionOutline,
 };
 use session_worker::store::{Commit, LaneStore, SessionWrite, StoredSession};
 
@@ -19,7 +19,7 @@ use super::scene::{NOW, Scene, insist, nothing, saving_user};
 use crate::services;
 
 /// A database of its own: lists show everybody's sessions.
-async fn stage(name: &str) -> (MongoStore, MongoViews) {
+pub(super) async fn stage(name: &str) -> (MongoStore, MongoViews) {
     let database = format!("views_{name}_{}", std::process::id());
     let uri = services::mongo_uri();
     let store = MongoStore::connect(&uri, &database).await;
@@ -33,7 +33,7 @@ const LANGUAGES: [&str; 3] = ["es", "fr", "pt-BR"];
 
 /// The session of this number: statuses, languages and kinds take turns, two of three have their
 /// instant for themselves, and `ann` is in it, not as its host.
-fn session(scene: &Scene, number: usize) -> StoredSession {
+pub(super) fn session(scene: &Scene, number: usize) -> StoredSession {
     let waiting = scene.session(&format!("{number:04}"));
     let mut stored = match number % 3 {
         0 => waiting,
@@ -60,7 +60,7 @@ fn session(scene: &Scene, number: usize) -> StoredSession {
     stored
 }
 
-async fn save(lane: &mut impl LaneStore, sessions: &[StoredSession]) {
+pub(super) async fn save(lane: &mut impl LaneStore, sessions: &[StoredSession]) {
     for some in sessions.chunks(100) {
         let sessions = some.iter().map(|stored| SessionWrite {
             before: None,
@@ -119,6 +119,33 @@ async fn walk(
     }
 }
 
+/// What readers are to see of a session.
+fn outline(stored: &StoredSession) -> SessionOutline {
+    let session = &stored.session;
+    SessionOutline {
+        id: session.id.clone(),
+        kind: name(session.kind).to_owned(),
+        status: name(session.status).to_owned(),
+        target_language_code: session.target_language_code.clone(),
+        topic_id: session.topic_id.as_ref().map(ToString::to_string),
+        topic_title: session.topic_title.clone(),
+        host_user_id: session.host_user_id.clone(),
+        min_participants: session.min_participants,
+        max_participants: session.max_participants,
+        participant_count: i32::try_from(session.open_count()).expect("few"),
+        total_participants: i32::try_from(session.participants.len()).expect("few"),
+        created_at: session.created_at,
+        started_at: session.started_at,
+        expires_at: session.expires_at,
+        ended_at: session.ended_at,
+        end_reason: session.end_reason.map(|reason| name(reason).to_owned()),
+        invite_code: session
+            .invite_code
+            .as_ref()
+            .map(|code| code.as_str().to_owned()),
+    }
+}
+
 #[tokio::test]
 async fn ac8_every_page_of_a_history_is_what_the_contract_says() {
     let _undisturbed = services::undisturbed().await;
@@ -172,14 +199,13 @@ async fn ac8_every_page_of_a_history_is_what_the_contract_says() {
     let [waiting, active, ended] = page.items.as_slice() else {
         panic!("three lines: {page:?}")
     };
-    let count = |entry: &HistoryEntry| entry.session.total_participants;
+    let count = |entry: &Participation| entry.session.total_participants;
     assert_eq!([waiting, active, ended].map(count), [2, 3, 2]);
     assert_eq!(waiting.membership.left_at, None);
     let last = &all[59].session;
     assert!(last.ended_at.is_some());
     assert_eq!(ended.membership.left_at, last.ended_at);
-    assert_eq!(ended.session.end_reason, last.end_reason);
-    assert_eq!(ended.session.snapshot, last.snapshot());
+    assert_eq!(ended.session, outline(&all[59]));
 }
 
 #[tokio::test]
@@ -233,58 +259,80 @@ async fn a_filter_that_leaves_out_nearly_all_of_a_long_history_gets_short_pages_
     );
 }
 
+/// The public sessions of a filter, in the list's order.
+fn listed(all: &[StoredSession], filter: &ListFilter) -> Vec<SessionId> {
+    let is_shown = |stored: &&StoredSession| {
+        let session = &stored.session;
+        let open = i32::try_from(session.open_count()).expect("few");
+        session.kind == SessionKind::Public
+            && filter.status.is_none_or(|status| session.status == status)
+            && filter
+                .target_language_code
+                .as_ref()
+                .is_none_or(|code| session.target_language_code == *code)
+            && filter.min_seats.is_none_or(|seats| {
+                session.ended_at.is_none() && session.max_participants - open >= seats
+            })
+    };
+    let mut shown: Vec<&StoredSession> = all.iter().filter(is_shown).collect();
+    shown.sort_by_key(|stored| {
+        let session = &stored.session;
+        let waits = session.status == SessionStatus::Waiting;
+        let since = waits.then_some(session.created_at);
+        let other = (!waits).then(|| {
+            let code = session.target_language_code.clone();
+            (name(session.status), code)
+        });
+        (!waits, since, other, session.id.clone())
+    });
+    shown
+        .into_iter()
+        .map(|stored| stored.session.id.clone())
+        .collect()
+}
+
 #[tokio::test]
-async fn contract_5_the_list_shows_public_sessions_alone_by_status_language_and_id() {
+async fn contract_5_the_list_shows_public_sessions_alone_longest_waiting_first() {
     let _undisturbed = services::undisturbed().await;
     let (store, views) = stage("list").await;
     let scene = Scene::new();
     let mut lane = scene.fence(&store).await;
-    let all: Vec<StoredSession> = (0..60).map(|number| session(&scene, number)).collect();
+    let mut all: Vec<StoredSession> = (0..90).map(|number| session(&scene, number)).collect();
+    for (number, stored) in all.iter_mut().enumerate() {
+        // Later ones have waited longer, some of them equally long.
+        let ago = Duration::from_millis(10 * (90 - number as u64 / 4));
+        stored.session.created_at = NOW.plus(ago);
+        stored.session.max_participants = 2 + i32::try_from(number % 5).expect("few");
+    }
     save(&mut lane, &all).await;
-    let word = |status| match status {
-        SessionStatus::Active => 0,
-        SessionStatus::Ended => 1,
-        SessionStatus::Waiting => 2,
-    };
-    for status in [
+    let statuses = [
         None,
         Some(SessionStatus::Waiting),
+        Some(SessionStatus::Active),
         Some(SessionStatus::Ended),
-    ] {
+    ];
+    for status in statuses {
         for code in [None, Some("fr"), Some("xx")] {
-            let filter = ListFilter {
-                status,
-                target_language_code: code.map(str::to_owned),
-            };
-            let mut expected: Vec<&StoredSession> = all
-                .iter()
-                .filter(|stored| {
-                    let session = &stored.session;
-                    session.kind == SessionKind::Public
-                        && status.is_none_or(|status| session.status == status)
-                        && code.is_none_or(|code| session.target_language_code == code)
-                })
-                .collect();
-            expected.sort_by_key(|stored| {
-                let session = &stored.session;
-                let code = session.target_language_code.clone();
-                (word(session.status), code, session.id.clone())
-            });
-            let expected: Vec<SessionId> = expected
-                .into_iter()
-                .map(|stored| stored.session.id.clone())
-                .collect();
-            for limit in [1, 4, 100] {
-                let (mut seen, mut after) = (Vec::new(), None::<ListPlace>);
-                loop {
-                    let page = views.public_sessions(&filter, after, limit).await;
-                    let page = page.expect("the database answers");
-                    let ids = |outline: SessionOutline| outline.id;
-                    seen.extend(page.items.into_iter().map(ids));
-                    let Some(next) = page.next else { break };
-                    after = Some(next);
+            for min_seats in [None, Some(1), Some(4)] {
+                let filter = ListFilter {
+                    status,
+                    target_language_code: code.map(str::to_owned),
+                    min_seats,
+                };
+                let expected = listed(&all, &filter);
+                for limit in [1, 4, 100] {
+                    let (mut seen, mut after) = (Vec::new(), None::<ListPlace>);
+                    loop {
+                        let page = views.public_sessions(&filter, after, limit).await;
+                        let page = page.expect("the database answers");
+                        assert!(page.items.len() <= limit);
+                        let ids = |outline: SessionOutline| outline.id;
+                        seen.extend(page.items.into_iter().map(ids));
+                        let Some(next) = page.next else { break };
+                        after = Some(next);
+                    }
+                    assert_eq!(seen, expected, "{filter:?}, {limit} a page");
                 }
-                assert_eq!(seen, expected, "{filter:?}, {limit} a page");
             }
         }
     }
@@ -352,7 +400,7 @@ async fn contract_5_reads_go_to_the_primary_whatever_the_uri_prefers() {
         .history(&ann, &HistoryFilter::default(), None, 5)
         .await;
     assert_eq!(page.expect("the primary answers").items.len(), 1);
-    let found = views.session(&stored.session.id).await;
+    let found = views.session(&stored.session.id, &ann).await;
     assert!(found.expect("the primary answers").is_some());
     views.usage(&ann).await.expect("the primary answers");
     views.cursor_key().await.expect("the primary answers");
@@ -404,11 +452,16 @@ async fn contract_4_every_view_is_served_by_an_index_and_reads_little_more_than_
         let page = views.history(&ann, filter, first.next.clone(), 10).await;
         assert_eq!(page.expect("read").items.len(), 10);
     }
-    for status in [None, Some(SessionStatus::Waiting)] {
+    for status in [
+        None,
+        Some(SessionStatus::Waiting),
+        Some(SessionStatus::Active),
+    ] {
         for code in [None, Some("fr".to_owned())] {
             let filter = ListFilter {
                 status,
                 target_language_code: code,
+                min_seats: None,
             };
             let first = views
                 .public_sessions(&filter, None, 10)
@@ -418,7 +471,9 @@ async fn contract_4_every_view_is_served_by_an_index_and_reads_little_more_than_
             assert_eq!(next.expect("read").items.len(), 10, "{filter:?}");
         }
     }
-    views.session(&all[1].session.id).await.expect("read");
+    let id = &all[1].session.id;
+    views.session(id, &ann).await.expect("read").expect("there");
+    views.members(id, &ann).await.expect("read").expect("there");
     let nobody = other.user("nobody");
     views.open_sessions(&nobody).await.expect("read");
     views.usage(&ann).await.expect("read");

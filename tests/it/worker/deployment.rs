@@ -122,6 +122,11 @@ impl Deployment {
     pub(crate) async fn unready_worker(&self, settings: &[&str]) -> Worker {
         let mut command = self.command(&["run"], settings);
         command.args(["--set", "http.listen=127.0.0.1:0"]);
+        Self::started(command).await
+    }
+
+    /// Starts a worker with this command and waits until it listens.
+    pub(crate) async fn started(command: Command) -> Worker {
         let mut process = Process::spawn(command);
         let began = Instant::now();
         let address = loop {
@@ -195,7 +200,7 @@ impl Process {
         }
     }
 
-    fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let mut bytes = Vec::new();
         File::open(&self.log)
             .and_then(|mut file| file.read_to_end(&mut bytes))
@@ -250,12 +255,35 @@ impl Worker {
         assert!(ended.is_some(), "a killed process ends");
     }
 
-    /// SIGTERM; within the 30 s of contract 6 it has exited with 0.
-    pub(crate) async fn stop(mut self) {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let signalled = Command::new("kill")
-            .args(["-TERM", &self.process.child.id().to_string()])
+            .args([signal, &self.process.child.id().to_string()])
             .status();
         assert!(signalled.expect("kill runs").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let status = self.process.ended(PATIENCE).await;
+        Ended {
+            code: status.and_then(|status| status.code()),
+            text: self.process.output(),
+        }
+    }
+
+    /// Waits until it has said `words`.
+    pub(crate) async fn says(&self, words: &str) {
+        let began = Instant::now();
+        while !self.output().contains(words) {
+            assert!(began.elapsed() < PATIENCE, "it never said {words}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// SIGTERM; within the 30 s of contract 6 it has exited with 0.
+    pub(crate) async fn stop(mut self) {
+        self.signal("-TERM");
         let ended = self.process.ended(Duration::from_secs(30)).await;
         let code = ended.and_then(|status| status.code());
         assert_eq!(code, Some(0), "{}", self.process.output());
@@ -276,8 +304,38 @@ impl Worker {
         format!("http://{}{path}", self.address)
     }
 
+    /// What it answers at `path`.
+    pub(crate) async fn answer(&self, path: &str) -> String {
+        let client = reqwest::Client::builder().no_proxy().build();
+        let answer = client.expect("a client").get(self.url(path)).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", self.output()));
+        answer.text().await.expect("text")
+    }
+
+    /// Waits until it answers `words` at `path`.
+    pub(crate) async fn answers(&self, path: &str, words: &str) {
+        let began = Instant::now();
+        loop {
+            let answer = self.answer(path).await;
+            if answer.contains(words) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "no {words} at {path}: {answer}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Waits until `/readyz` answers `status`.
     pub(crate) async fn readiness(&self, status: u16) {
+        self.readiness_with(status, &[]).await;
+    }
+
+    /// Waits until `/readyz` says that it is not ready, with each of `words`.
+    pub(crate) async fn waits_for(&self, words: &[&str]) {
+        self.readiness_with(503, words).await;
+    }
+
+    async fn readiness_with(&self, status: u16, words: &[&str]) {
         let url = format!("http://{}/readyz", self.address);
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -287,13 +345,14 @@ impl Worker {
         loop {
             let answer = client.get(&url).send().await;
             let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", self.output()));
-            if answer.status().as_u16() == status {
+            let answered = answer.status().as_u16();
+            let last = answer.text().await.unwrap_or_default();
+            if answered == status && words.iter().all(|word| last.contains(word)) {
                 return;
             }
-            let last = answer.text().await.unwrap_or_default();
             assert!(
                 began.elapsed() < PATIENCE,
-                "{url} never answered {status}: {last}"
+                "{url} never answered {status} with {words:?}: {last}"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

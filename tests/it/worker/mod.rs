@@ -2,6 +2,7 @@
 //! teams can see (topics, `/readyz`, exit codes, `audit`).
 
 mod acceptance;
+mod callers;
 pub(crate) mod client;
 mod dead_letters;
 mod deadlines;
@@ -10,5 +11,7 @@ mod load;
 mod openapi;
 mod outages;
 mod probe;
+mod signals;
 mod start;
+mod stops;
 mod views;

@@ -76,12 +76,64 @@ async fn contract_6_parts_that_do_not_answer_are_named() {
         mongo: "mongodb://app:canary@127.0.0.1:1/?replicaSet=rs0".to_owned(),
         ..shared.clone()
     });
-    let (broker, registry, database) =
-        tokio::join!(run(&broker, &[]), run(&registry, &[]), run(&database, &[]));
-    says(&broker, 1, &["kafka.brokers"]);
-    says(&registry, 1, &["registry.urls"]);
-    says(&database, 1, &["mongo.uri"]);
-    assert!(!database.text.contains("canary"), "{}", database.text);
+    for (deployment, part, setting) in [
+        (broker, "Kafka", "kafka.brokers"),
+        (registry, "the schema registry", "registry.urls"),
+        (database, "MongoDB", "mongo.uri"),
+    ] {
+        let worker = deployment.unready_worker(&[]).await;
+        worker
+            .waits_for(&[&format!("waiting for {part}"), setting])
+            .await;
+        assert!(!worker.output().contains("canary"), "{}", worker.output());
+        worker.stop().await;
+    }
+}
+
+/// Findings A12, guarantee 8: what comes later is waited for, without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_comes_later_lets_the_start_go_on() {
+    let _undisturbed = services::undisturbed().await;
+    let shared = Parts::shared();
+    let prepared = Deployment::prepared(shared.clone(), &[]).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let late = prepared.on(Parts {
+        registry: format!("http://{address}{}", path_of(&shared.registry)),
+        ..shared.clone()
+    });
+    let worker = late.unready_worker(&[]).await;
+    worker.waits_for(&["waiting for the schema registry"]).await;
+    let relay = tokio::spawn(relay(address, host_of(&shared.registry)));
+    worker.readiness(200).await;
+    worker.stop().await;
+    relay.abort();
+}
+
+fn host_of(url: &str) -> String {
+    let rest = url.trim_start_matches("http://");
+    rest.split('/').next().unwrap_or_default().to_owned()
+}
+
+fn path_of(url: &str) -> String {
+    let rest = url.trim_start_matches("http://");
+    rest.split_once('/')
+        .map_or_else(String::new, |(_, path)| format!("/{path}"))
+}
+
+/// Passes connections at `address` on to `target`.
+async fn relay(address: std::net::SocketAddr, target: String) {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .expect("the port is free");
+    while let Ok((mut inward, _)) = listener.accept().await {
+        let target = target.clone();
+        tokio::spawn(async move {
+            let mut outward = tokio::net::TcpStream::connect(target).await?;
+            tokio::io::copy_bidirectional(&mut inward, &mut outward).await
+        });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +146,14 @@ async fn contract_6_what_was_not_prepared_is_named_with_the_command_that_prepare
     assert_eq!(registered.code, Some(0), "{}", registered.text);
     let ended = run(&deployment, &[]).await;
     says(&ended, 1, &["session-worker topics apply"]);
+    // Who collects logs sees it, too, in the log's format.
+    let lines = ended.text.lines();
+    let mut lines = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let last = lines.find(|line| line["message"] == "the worker ends");
+    let last = last.unwrap_or_else(|| panic!("no line in the log: {}", ended.text));
+    assert_eq!(last["level"], "ERROR");
+    let error = last["error"].as_str().expect("a text");
+    assert!(error.contains("session-worker topics apply"), "{error}");
 }
 
 /// A server of its own without a replica set, by the program that the real parts use.

@@ -70,7 +70,7 @@ pub(in crate::cli::dead_letters) fn judge(
     if letter.was_forwarded() && decoded.is_none() {
         return Verdict::Refuse(
             "it was on its way home, and whether it is the worker's own AdmitMatch cannot be told \
-             while the registry does not answer; start the registry"
+             while the registry cannot be asked; fix that first"
                 .to_owned(),
         );
     }

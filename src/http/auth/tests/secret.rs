@@ -44,14 +44,30 @@ async fn contract_5_the_caller_is_the_sub_of_a_signed_token() {
         ),
         (json!({"scope": "SESSIONS:READ:ANY"}), "amina", false),
         (json!({"scope": "openid,sessions:read:any"}), "amina", false),
+        (
+            json!({"scope": ["openid", "sessions:read:any"]}),
+            "amina",
+            true,
+        ),
+        (json!({"scope": ["openid", 5]}), "amina", false),
         // A scope of another shape grants nothing.
-        (json!({"scope": ["sessions:read:any"]}), "amina", false),
         (
             json!({"scope": {"sessions:read:any": true}}),
             "amina",
             false,
         ),
-        (json!({"scp": "sessions:read:any"}), "amina", false),
+        (json!({"scp": "openid sessions:read:any"}), "amina", true),
+        (json!({"scp": ["sessions:read:any"]}), "amina", true),
+        (
+            json!({"scope": "openid", "scp": ["sessions:read:any"]}),
+            "amina",
+            true,
+        ),
+        (
+            json!({"scp": ["sessions:read:any2", ["sessions:read:any"]]}),
+            "amina",
+            false,
+        ),
     ];
     for (besides, id, reads_any) in known {
         let bearer = signer().bearer(None, &claims(besides.clone()));

@@ -1,13 +1,17 @@
 //! Modes `trustedHeader` and `none`: a gateway's word with its secret, and anybody's.
 
 use axum::http::{HeaderMap, HeaderValue};
+use serde_json::json;
 
 use super::super::AuthSetupError;
-use super::{Told, ask, authenticator, headers, settings};
+use super::forge::{Signer, claims};
+use super::{Told, ask, authenticator, headers, settings, with_secret};
 use crate::http::Authenticator;
 use crate::settings::{Auth, AuthMode, Secret};
 
 const SECRET: &str = "the gateway's secret";
+/// What tokens are signed with, where they are taken, too.
+const SHARED: &str = "0123456789abcdef0123456789abcdef";
 
 fn gateway() -> Authenticator {
     authenticator(&Auth {
@@ -23,7 +27,47 @@ async fn contract_5_a_gateway_is_believed_together_with_its_secret() {
     let gateway = gateway();
     let refused = || Told::unauthorized("GatewaySecret");
     let long = "x".repeat(129);
-    let table: [(&[(&'static str, &str)], Told); 17] = [
+    const SCOPES: &str = "x-scopes";
+    const READ_ANY: &str = "sessions:read:any";
+    let table: [(&[(&'static str, &str)], Told); 24] = [
+        (
+            &[(ID, "amina"), (KEY, SECRET), (SCOPES, READ_ANY)],
+            Told::known("amina", true),
+        ),
+        (
+            &[
+                (ID, "amina"),
+                (KEY, SECRET),
+                (SCOPES, "openid sessions:read:any"),
+            ],
+            Told::known("amina", true),
+        ),
+        (
+            &[
+                (ID, "amina"),
+                (KEY, SECRET),
+                (SCOPES, "openid, sessions:read:any"),
+            ],
+            Told::known("amina", true),
+        ),
+        (
+            &[(ID, "amina"), (KEY, SECRET), (SCOPES, "sessions:read:all")],
+            Told::known("amina", false),
+        ),
+        (
+            &[(ID, "amina"), (KEY, SECRET), (SCOPES, "")],
+            Told::known("amina", false),
+        ),
+        (
+            &[
+                (ID, "amina"),
+                (KEY, SECRET),
+                (SCOPES, "openid"),
+                (SCOPES, READ_ANY),
+            ],
+            refused(),
+        ),
+        (&[(ID, "amina"), (SCOPES, READ_ANY)], refused()),
         (&[(ID, "amina"), (KEY, SECRET)], Told::known("amina", false)),
         (
             &[(KEY, SECRET), (ID, " amina ")],
@@ -56,6 +100,41 @@ async fn contract_5_a_gateway_is_believed_together_with_its_secret() {
     let (told, detail) = ask(&gateway, &no_text, None).await;
     assert_eq!(told, refused(), "{detail}");
     assert!(!gateway.takes_user_id());
+}
+
+#[tokio::test]
+async fn contract_5_a_request_with_the_gateways_secret_is_judged_by_it_and_any_other_by_its_token()
+{
+    const ID: &str = "x-user-id";
+    const KEY: &str = "x-gateway-secret";
+    let both = authenticator(&Auth {
+        gateway_secret: Some(Secret::new(SECRET)),
+        ..Auth {
+            mode: AuthMode::JwtOrTrustedHeader,
+            ..with_secret(SHARED)
+        }
+    });
+    let token = Signer::secret(SHARED).bearer(None, &claims(json!({"sub": "amina"})));
+    let token = ("authorization", token.as_str());
+    let (gateway, invalid) = (Told::unauthorized("GatewaySecret"), Told::invalid_token());
+    let table: [(&[(&'static str, &str)], Told); 7] = [
+        (&[token], Told::known("amina", false)),
+        (&[(ID, "boris"), (KEY, SECRET)], Told::known("boris", false)),
+        (
+            &[token, (ID, "boris"), (KEY, SECRET)],
+            Told::known("boris", false),
+        ),
+        (&[token, (ID, "boris"), (KEY, "wrong")], gateway.clone()),
+        (&[token, (KEY, "")], gateway),
+        // Without the secret it is no word of a gateway's.
+        (&[token, (ID, "boris")], Told::known("amina", false)),
+        (&[("authorization", "Bearer x"), (ID, "boris")], invalid),
+    ];
+    for (given, expected) in table {
+        let (told, detail) = ask(&both, &headers(given), Some("carla")).await;
+        assert_eq!(told, expected, "{given:?}: {detail}");
+    }
+    assert!(!both.takes_user_id());
 }
 
 #[tokio::test]

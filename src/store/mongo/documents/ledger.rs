@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
-use mongodb::bson::{Binary, DateTime};
+use mongodb::bson::{Binary, DateTime, RawDocument};
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Name, binary, date, fingerprint, instant, named};
+use super::{Malformed, Name, binary, date, fingerprint, from_raw, instant, named};
 use crate::domain::{
     Code, CommandResult, InviteCode, MessageId, RejectedUser, Remembered, ResultOrigin, Timestamp,
     UserId,
 };
 use crate::record::Origin;
-use crate::store::{Evidence, Forward, ForwardEntry, LedgerEntry};
+use crate::store::mongo::indexes::{FORWARDS, LEDGER};
+use crate::store::{Evidence, Forward, ForwardEntry, LedgerEntry, Unreadable};
 
 named!(ResultOrigin, "a result's origin", Command => "command", Match => "match");
 
@@ -23,7 +24,8 @@ pub(crate) fn ledger_key(id: &MessageId) -> String {
     }
 }
 
-fn message_id(key: &str) -> Result<MessageId, Malformed> {
+/// The message that is remembered under `key`.
+pub(crate) fn message_id(key: &str) -> Result<MessageId, Malformed> {
     match key.split_once(':') {
         Some(("command", id)) => Ok(MessageId::Command(id.to_owned())),
         Some(("match", id)) => Ok(MessageId::Match(id.to_owned())),
@@ -127,6 +129,13 @@ impl<'a> LedgerDocument<'a> {
                 decided_at: date(result.decided_at),
             },
         }
+    }
+
+    /// The entry in `document`.
+    pub(crate) fn read(document: &RawDocument) -> Result<LedgerEntry, Unreadable> {
+        from_raw(document.as_bytes())
+            .and_then(LedgerDocument::entry)
+            .map_err(|malformed| malformed.in_document(LEDGER, document))
     }
 
     /// The entry that was stored.
@@ -236,6 +245,15 @@ impl ForwardDocument {
         } else {
             Evidence::Sent
         }
+    }
+
+    /// The evidence in `document`.
+    pub(crate) fn read(document: &RawDocument) -> Result<(Forward, Evidence), Unreadable> {
+        let read = || {
+            let stored: Self = from_raw(document.as_bytes())?;
+            Ok((stored.entry()?.forward, stored.evidence()))
+        };
+        read().map_err(|malformed: Malformed| malformed.in_document(FORWARDS, document))
     }
 
     /// The entry that was stored.

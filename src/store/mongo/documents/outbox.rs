@@ -9,7 +9,8 @@ use mongodb::bson::{RawBinaryRef, RawDocument, spec::BinarySubtype};
 
 use super::Malformed;
 use crate::record::{Header, OutRecord, TopicPartition};
-use crate::store::OutboxBatch;
+use crate::store::mongo::indexes::OUTBOX;
+use crate::store::{OutboxBatch, Unreadable};
 
 /// The length that stands for a null value.
 const NULL: u32 = u32::MAX;
@@ -79,39 +80,29 @@ fn bytes(bytes: &[u8]) -> RawBinaryRef<'_> {
     }
 }
 
-/// A document of `outbox`, read.
-#[derive(Debug)]
-pub(crate) struct OutboxDocument {
-    /// Whose batch it is.
-    pub(crate) lane: TopicPartition,
-    /// The batch.
-    pub(crate) batch: OutboxBatch,
+/// Reads a stored batch back, byte for byte.
+pub(crate) fn outbox_batch(document: &RawDocument) -> Result<OutboxBatch, Unreadable> {
+    read_batch(document).map_err(|malformed| malformed.in_document(OUTBOX, document))
 }
 
-impl OutboxDocument {
-    /// Reads a stored batch back, byte for byte.
-    pub(crate) fn read(document: &RawDocument) -> Result<Self, Malformed> {
-        let key = document.get_str(cstr!("_id")).map_err(malformed)?;
-        let unkeyed = || Malformed::new("an outbox key without lane and batch");
-        let (lane, batch) = key.rsplit_once('#').ok_or_else(unkeyed)?;
-        let lane = parse_lane(lane)?;
-        let batch = batch.parse().map_err(|_| unkeyed())?;
-        let mut records = Vec::new();
-        for record in document.get_array(cstr!("records")).map_err(malformed)? {
-            let record = record.map_err(malformed)?;
-            let record = record
-                .as_document()
-                .ok_or_else(|| Malformed::new("a record"))?;
-            records.push(read_record(record)?);
-        }
-        Ok(Self {
-            lane,
-            batch: OutboxBatch {
-                batch,
-                records: Arc::from(records),
-            },
-        })
+fn read_batch(document: &RawDocument) -> Result<OutboxBatch, Malformed> {
+    let key = document.get_str(cstr!("_id")).map_err(malformed)?;
+    let unkeyed = || Malformed::new("_id: no lane and batch");
+    let (lane, batch) = key.rsplit_once('#').ok_or_else(unkeyed)?;
+    parse_lane(lane)?;
+    let batch = batch.parse().map_err(|_| unkeyed())?;
+    let mut records = Vec::new();
+    for record in document.get_array(cstr!("records")).map_err(malformed)? {
+        let record = record.map_err(malformed)?;
+        let record = record
+            .as_document()
+            .ok_or_else(|| Malformed::new("records: a record of another type"))?;
+        records.push(read_record(record)?);
     }
+    Ok(OutboxBatch {
+        batch,
+        records: Arc::from(records),
+    })
 }
 
 fn read_record(document: &RawDocument) -> Result<OutRecord, Malformed> {
@@ -161,6 +152,6 @@ fn take<'a>(block: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
     Ok(Some(bytes))
 }
 
-fn malformed(error: impl std::fmt::Display) -> Malformed {
-    Malformed::new(error.to_string())
+fn malformed(_: impl std::error::Error) -> Malformed {
+    Malformed::new("a record's field of another type")
 }

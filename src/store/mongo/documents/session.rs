@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use mongodb::bson::DateTime;
-use serde::{Deserialize, Serialize};
+use mongodb::bson::raw::{RawBsonRef, RawDocument};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Malformed, Name, date, instant, named};
+use super::malformed::OUT_OF_RANGE;
+use super::{Malformed, Name, date, few, instant, named, present};
 use crate::domain::{
     ConnectionId, EndReason, InviteCode, LeaveReason, Participant, ParticipantStatus, Role,
-    Session, SessionId, SessionKind, SessionSnapshot, SessionStatus, TopicId, UserId, Warning,
+    Session, SessionId, SessionKind, SessionStatus, TopicId, UserId, Warning,
 };
-use crate::store::StoredSession;
-use crate::store::views::{Membership, SessionOutline};
+use crate::store::mongo::indexes::{PARTICIPANTS, SESSIONS};
+use crate::store::{StoredSession, Unreadable};
 
 named!(SessionKind, "a session's type", Public => "public", Private => "private");
 named!(
@@ -56,7 +59,9 @@ pub(crate) struct SessionDocument<'a> {
     r#type: Name<SessionKind>,
     status: Name<SessionStatus>,
     target_language_code: Cow<'a, str>,
+    #[serde(deserialize_with = "present")]
     topic_id: Option<Cow<'a, str>>,
+    #[serde(deserialize_with = "present")]
     topic_title: Option<Cow<'a, str>>,
     host_user_id: Cow<'a, str>,
     min_participants: i32,
@@ -65,18 +70,28 @@ pub(crate) struct SessionDocument<'a> {
     total_participants: i32,
     peak_participants: i32,
     created_at: DateTime,
+    #[serde(deserialize_with = "present")]
     started_at: Option<DateTime>,
+    #[serde(deserialize_with = "present")]
     expires_at: Option<DateTime>,
+    #[serde(deserialize_with = "present")]
     ended_at: Option<DateTime>,
     updated_at: DateTime,
+    #[serde(deserialize_with = "present")]
     end_reason: Option<Name<EndReason>>,
+    #[serde(deserialize_with = "present")]
     invite_code: Option<Cow<'a, str>>,
+    #[serde(deserialize_with = "present")]
     waiting_deadline: Option<DateTime>,
+    #[serde(deserialize_with = "few")]
     warnings: Vec<WarningDocument>,
+    #[serde(deserialize_with = "present")]
     next_deadline: Option<DateTime>,
     next_seniority: i64,
     sequence: i64,
+    #[serde(deserialize_with = "super::version")]
     version: i64,
+    #[serde(deserialize_with = "partition")]
     home: i32,
 }
 
@@ -84,17 +99,39 @@ pub(crate) struct SessionDocument<'a> {
 #[serde(rename_all = "camelCase")]
 struct WarningDocument {
     at: DateTime,
+    #[serde(deserialize_with = "not_negative")]
     before_end_ms: i64,
 }
 
-/// What the lanes that are not a session's home read of it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct HomeDocument {
-    #[serde(rename = "_id")]
-    pub(crate) id: String,
-    #[serde(rename = "inviteCode", default)]
-    pub(crate) invite_code: Option<String>,
-    pub(crate) home: i32,
+fn not_negative<'de, D: Deserializer<'de>>(field: D) -> Result<i64, D::Error> {
+    let number = i64::deserialize(field)?;
+    if number < 0 {
+        return Err(D::Error::custom(format_args!(
+            "{OUT_OF_RANGE} for a duration"
+        )));
+    }
+    Ok(number)
+}
+
+/// The home of the session in `document`: all that the lanes that are not its home read of it.
+pub(crate) fn home_of(document: &RawDocument) -> Result<i32, Malformed> {
+    let stored = match document.get("home") {
+        Ok(Some(RawBsonRef::Int32(home))) => Some(home),
+        Ok(Some(RawBsonRef::Int64(home))) => i32::try_from(home).ok(),
+        _ => None,
+    };
+    let home = stored.filter(|home| *home >= 0);
+    home.ok_or_else(|| Malformed::new("home: no number of a partition"))
+}
+
+fn partition<'de, D: Deserializer<'de>>(field: D) -> Result<i32, D::Error> {
+    let partition = i32::deserialize(field)?;
+    if partition < 0 {
+        return Err(D::Error::custom(format_args!(
+            "{OUT_OF_RANGE} for a partition"
+        )));
+    }
+    Ok(partition)
 }
 
 /// A document of `participants`; absent values are stored as null (contract 4).
@@ -110,14 +147,19 @@ pub(crate) struct ParticipantDocument<'a> {
     role: Name<Role>,
     status: Name<ParticipantStatus>,
     joined_at: DateTime,
+    #[serde(deserialize_with = "present")]
     left_at: Option<DateTime>,
+    #[serde(deserialize_with = "present")]
     leave_reason: Option<Name<LeaveReason>>,
     speaking_time_seconds: i64,
+    #[serde(deserialize_with = "present")]
     connection_id: Option<Cow<'a, str>>,
     stint_started_at: DateTime,
     seniority: i64,
     present_before_ms: i64,
+    #[serde(deserialize_with = "present")]
     disconnected_at: Option<DateTime>,
+    #[serde(deserialize_with = "present")]
     deadline: Option<DateTime>,
     rejoin_count: i32,
 }
@@ -165,45 +207,9 @@ impl<'a> SessionDocument<'a> {
         }
     }
 
-    /// Whose document this is.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// The session's home partition.
     pub(crate) fn home(&self) -> i32 {
         self.home
-    }
-
-    /// What the session's own document says, without its participants.
-    pub(crate) fn outline(self) -> SessionOutline {
-        SessionOutline {
-            snapshot: SessionSnapshot {
-                kind: self.r#type.0,
-                status: self.status.0,
-                target_language_code: self.target_language_code.into_owned(),
-                topic_id: self
-                    .topic_id
-                    .map(|id| TopicId::from_stored(id.into_owned())),
-                topic_title: self.topic_title.map(Cow::into_owned),
-                host_user_id: UserId::from_stored(self.host_user_id.into_owned()),
-                min_participants: self.min_participants,
-                max_participants: self.max_participants,
-                participant_count: self.participant_count,
-                created_at: instant(self.created_at),
-                started_at: self.started_at.map(instant),
-                expires_at: self.expires_at.map(instant),
-                ended_at: self.ended_at.map(instant),
-            },
-            id: SessionId::from_stored(self.id.into_owned()),
-            total_participants: self.total_participants,
-            end_reason: self.end_reason.map(|name| name.0),
-        }
-    }
-
-    /// The code that opens the session.
-    pub(crate) fn invite_code(&self) -> Option<&str> {
-        self.invite_code.as_deref()
     }
 }
 
@@ -211,13 +217,9 @@ impl<'a> SessionDocument<'a> {
 pub(crate) fn assemble(
     document: SessionDocument<'_>,
     mut participants: Vec<ParticipantDocument<'_>>,
-) -> Result<StoredSession, Malformed> {
+) -> Result<StoredSession, Unreadable> {
     participants.sort_by_key(|participant| participant.ordinal);
-    if usize::try_from(document.total_participants) != Ok(participants.len()) {
-        return Err(Malformed::new(
-            "a session and its participants disagree on their number",
-        ));
-    }
+    check_participants(&document, &participants)?;
     let session = Session {
         id: SessionId::from_stored(document.id.into_owned()),
         kind: document.r#type.0,
@@ -260,6 +262,50 @@ pub(crate) fn assemble(
     })
 }
 
+/// Whether `participants`, by their ordinals, are all of the session's and nothing else.
+fn check_participants(
+    session: &SessionDocument<'_>,
+    participants: &[ParticipantDocument<'_>],
+) -> Result<(), Unreadable> {
+    for (place, participant) in participants.iter().enumerate() {
+        participant.check_key()?;
+        if usize::try_from(participant.ordinal) == Ok(place) {
+            continue;
+        }
+        let twin = place
+            .checked_sub(1)
+            .map(|before| &participants[before])
+            .filter(|before| before.ordinal == participant.ordinal);
+        if let Some(twin) = twin {
+            let reason = format!("ordinal: the same as that of {PARTICIPANTS}/{}", twin.id);
+            return Err(Malformed::new(reason).under(PARTICIPANTS, &participant.id));
+        }
+        return Err(missing_participants(session, participants));
+    }
+    if usize::try_from(session.total_participants) != Ok(participants.len()) {
+        return Err(missing_participants(session, participants));
+    }
+    Ok(())
+}
+
+/// Names what is known of the participants that are not there: the host, if it is the host.
+fn missing_participants(
+    session: &SessionDocument<'_>,
+    found: &[ParticipantDocument<'_>],
+) -> Unreadable {
+    let total = session.total_participants;
+    let count = format!("{} of {total} found", found.len());
+    let host = &session.host_user_id;
+    if found.is_empty() || found.iter().any(|participant| participant.user_id == *host) {
+        return Unreadable {
+            document: format!("{PARTICIPANTS} of {SESSIONS}/{}", session.id),
+            reason: count,
+        };
+    }
+    let reason = format!("missing: {count}");
+    Malformed::new(reason).under(PARTICIPANTS, &format!("{}:{host}", session.id))
+}
+
 impl WarningDocument {
     fn new(warning: &Warning) -> Self {
         let before_end_ms = i64::try_from(warning.before_end.as_millis()).unwrap_or(i64::MAX);
@@ -270,10 +316,9 @@ impl WarningDocument {
     }
 
     fn warning(&self) -> Warning {
-        let before_end = Duration::from_millis(u64::try_from(self.before_end_ms).unwrap_or(0));
         Warning {
             at: instant(self.at),
-            before_end,
+            before_end: Duration::from_millis(self.before_end_ms.unsigned_abs()),
         }
     }
 }
@@ -307,16 +352,17 @@ impl<'a> ParticipantDocument<'a> {
         &self.session_id
     }
 
-    /// What readers see of it.
-    pub(crate) fn membership(self) -> Membership {
-        Membership {
-            session_id: SessionId::from_stored(self.session_id.into_owned()),
-            role: self.role.0,
-            joined_at: instant(self.joined_at),
-            stint_started_at: instant(self.stint_started_at),
-            left_at: self.left_at.map(instant),
-            speaking_time_seconds: self.speaking_time_seconds,
+    /// Writes find a participant by the key that its session and user give.
+    fn check_key(&self) -> Result<(), Unreadable> {
+        let user = self
+            .id
+            .strip_prefix(&*self.session_id)
+            .and_then(|rest| rest.strip_prefix(':'));
+        if user == Some(&*self.user_id) {
+            return Ok(());
         }
+        let reason = Malformed::new("_id: not that of its sessionId and userId");
+        Err(reason.under(PARTICIPANTS, &self.id))
     }
 
     fn participant(self) -> Participant {

@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 
-use mongodb::bson::{Binary, DateTime};
-use serde::{Deserialize, Serialize};
+use mongodb::bson::{Bson, DateTime};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Malformed, date, instant};
+use super::malformed::OUT_OF_RANGE;
+use super::{Malformed, date, few, instant};
 use crate::domain::{Day, SessionId, UserId, UserLimits};
-use crate::store::{IntakeStop, LanePosition, LastRecord, StopReason, StoredUser};
+use crate::store::mongo::indexes::LANES;
+use crate::store::{IntakeStop, LanePosition, LastRecord, StopReason, StoredUser, Unreadable};
 
 /// A document of `users`: one user's limits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,10 +18,13 @@ use crate::store::{IntakeStop, LanePosition, LastRecord, StopReason, StoredUser}
 pub(crate) struct UserDocument<'a> {
     #[serde(rename = "_id")]
     id: Cow<'a, str>,
+    #[serde(deserialize_with = "few")]
     open: Vec<Cow<'a, str>>,
     day: i64,
     used: i32,
+    #[serde(deserialize_with = "few")]
     failed_codes: Vec<DateTime>,
+    #[serde(deserialize_with = "super::version")]
     version: i64,
 }
 
@@ -55,24 +61,59 @@ impl<'a> UserDocument<'a> {
     }
 }
 
-/// A document of `lanes`. `owner` is the server session whose transactions an heir ends.
-#[derive(Debug, Serialize, Deserialize)]
+/// A document of `lanes`. Its `owner` (the server session whose transactions the next owner ends) is
+/// read where it is needed.
+#[derive(Debug, Deserialize)]
 pub(crate) struct LaneDocument {
     #[serde(rename = "_id")]
-    pub(crate) id: String,
+    id: String,
+    #[serde(deserialize_with = "count")]
     epoch: i64,
+    #[serde(deserialize_with = "count")]
     batch: i64,
+    #[serde(deserialize_with = "offset")]
     next: Option<i64>,
+    #[serde(deserialize_with = "count")]
     acked: i64,
     clock: DateTime,
     last: Option<LastRecordDocument>,
-    pub(crate) owner: Option<Binary>,
     #[serde(default)]
     revision: i64,
     #[serde(default)]
     deaths: i32,
-    #[serde(default)]
+    /// What cannot be read here stops nothing.
+    #[serde(default, deserialize_with = "if_readable")]
     intake: Option<IntakeStopDocument>,
+    /// The digest of the rules that the last owner follows.
+    #[serde(default, deserialize_with = "if_readable")]
+    pub(crate) rules: Option<String>,
+}
+
+fn count<'de, D: Deserializer<'de>>(field: D) -> Result<i64, D::Error> {
+    let count = i64::deserialize(field)?;
+    if (0..i64::MAX).contains(&count) {
+        Ok(count)
+    } else {
+        Err(D::Error::custom(format_args!("{OUT_OF_RANGE} for a count")))
+    }
+}
+
+/// Kafka's negative offsets mean other places than the one stored.
+fn offset<'de, D: Deserializer<'de>>(field: D) -> Result<Option<i64>, D::Error> {
+    let offset = Option::<i64>::deserialize(field)?;
+    if offset.is_some_and(i64::is_negative) {
+        return Err(D::Error::custom(format_args!(
+            "{OUT_OF_RANGE} for an offset"
+        )));
+    }
+    Ok(offset)
+}
+
+fn if_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Bson::deserialize(field)?;
+    Ok(mongodb::bson::deserialize_from_bson(value).ok())
 }
 
 /// Why a lane reads nothing, for other processes.
@@ -114,9 +155,10 @@ impl LastRecordDocument {
 
 impl LaneDocument {
     /// The position that was stored.
-    pub(crate) fn position(&self) -> Result<LanePosition, Malformed> {
+    pub(crate) fn position(&self) -> Result<LanePosition, Unreadable> {
         let last = self.last.map(|last| {
-            let crc = u32::try_from(last.crc).map_err(|_| Malformed::new("a CRC of 32 bits"))?;
+            let malformed = |_| Malformed::new("last.crc: not 32 bits").under(LANES, &self.id);
+            let crc = u32::try_from(last.crc).map_err(malformed)?;
             Ok(LastRecord {
                 offset: last.offset,
                 timestamp: last.timestamp,
@@ -135,7 +177,6 @@ impl LaneDocument {
         })
     }
 
-    #[expect(dead_code, reason = "`lanes show` will read it")]
     /// Why the lane's intake is stopped, where it is and the reason is known here.
     pub(crate) fn intake_stop(&self) -> Option<IntakeStop> {
         let stored = self.intake.as_ref()?;
