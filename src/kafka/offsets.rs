@@ -116,7 +116,7 @@ fn ends_of(
                 if positions.remove(&message.partition()).is_some() {
                     let mut done = TopicPartitionList::new();
                     done.add_partition(topic, message.partition());
-                    consumer.pause(&done)?;
+                    consumer.incremental_unassign(&done)?;
                 }
             }
             // What cannot be read waits.

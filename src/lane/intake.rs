@@ -66,18 +66,20 @@ pub(super) struct Intake<L> {
     trouble: Option<Trouble>,
     /// How often in a row the bytes at the position were damaged.
     damage: u32,
-    stop_note: StopNote,
+    noted: Noted,
+    /// Something was read since the log was placed or stopped.
+    has_read: bool,
 }
 
 /// What the lane's document says of the intake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StopNote {
-    /// Perhaps that it is stopped: this owner or an earlier one wrote so.
-    MayStand,
-    /// The same, although something was read meanwhile.
-    Outdated,
+enum Noted {
+    /// What an earlier owner wrote.
+    Unknown,
+    /// That it is stopped here.
+    Stopped(IntakeStop),
     /// That it runs.
-    Cleared,
+    Running,
 }
 
 /// Why the intake waits.
@@ -114,30 +116,31 @@ impl<L: Log> Intake<L> {
             },
             trouble: None,
             damage: 0,
-            stop_note: StopNote::MayStand,
+            noted: Noted::Unknown,
+            has_read: false,
         }
     }
 
-    /// Something was read: the intake is not stopped, whatever the lane's document says.
-    pub(super) fn has_read(&mut self) {
-        if self.stop_note == StopNote::MayStand {
-            self.stop_note = StopNote::Outdated;
+    /// What the lane's document should say of the intake and does not: where it stopped (`Some`), or that
+    /// it runs.
+    pub(super) fn owed_note(&self) -> Option<Option<IntakeStop>> {
+        match &self.state {
+            State::Stopped { stop, .. } => {
+                (self.noted != Noted::Stopped(*stop)).then_some(Some(*stop))
+            }
+            State::Reading(_) if self.has_read => (self.noted != Noted::Running).then_some(None),
+            _ => None,
         }
     }
 
-    /// Whether the lane's document is to be told that the intake runs.
-    pub(super) fn owes_note(&self) -> bool {
-        self.stop_note == StopNote::Outdated
-    }
-
-    /// The lane's document says that the intake runs.
-    pub(super) fn noted_running(&mut self) {
-        self.stop_note = StopNote::Cleared;
+    /// The lane's document says this of the intake.
+    pub(super) fn noted(&mut self, stop: Option<IntakeStop>) {
+        self.noted = stop.map_or(Noted::Running, Noted::Stopped);
     }
 
     /// The lane has or may have another owner, who may note a stop and read beyond the surveyed end.
     pub(super) fn owner_changed(&mut self) {
-        self.stop_note = StopNote::MayStand;
+        self.noted = Noted::Unknown;
         self.place_again(Duration::ZERO);
     }
 
@@ -199,6 +202,7 @@ impl<L: Log> Intake<L> {
 
     /// Forgets what was read and places the log anew, after `pause`. A step under way ends first.
     pub(super) fn place_again(&mut self, pause: Duration) {
+        self.has_read = false;
         let at = Instant::now() + pause;
         self.state = match std::mem::replace(&mut self.state, State::Moving) {
             State::Unplaced { log, .. }
@@ -238,7 +242,7 @@ impl<L: Log> Intake<L> {
             StopReason::PositionLost | StopReason::Recreated | StopReason::Suspect => None,
         };
         self.trouble = None;
-        self.stop_note = StopNote::MayStand;
+        self.has_read = false;
         self.state = match std::mem::replace(&mut self.state, State::Moving) {
             State::Unplaced { log, .. }
             | State::Surveyed { log, .. }
@@ -314,6 +318,7 @@ impl<L: Log> Intake<L> {
                 }
                 let progress = reader.progress(limit).await;
                 if matches!(progress, Progress::Read) {
+                    self.has_read = true;
                     self.trouble = None;
                     self.damage = 0;
                 }
@@ -394,14 +399,14 @@ pub(super) enum Survey {
     Stop(StopReason),
 }
 
-/// What `position` means in a log that holds `low` to `high`.
-pub(super) fn survey(position: &LanePosition, low: i64, high: i64) -> Survey {
+/// What `position` means in a log that holds `low` to `high`, after so many deaths of other owners.
+pub(super) fn survey(position: &LanePosition, deaths: i32, (low, high): (i64, i64)) -> Survey {
     let next = position.next.unwrap_or(low);
     if next < low || next > high {
         Survey::Stop(StopReason::PositionLost)
     } else if next == high {
         Survey::AtTheEnd
-    } else if position.deaths >= DEATHS_TOLERATED {
+    } else if deaths >= DEATHS_TOLERATED {
         Survey::Stop(StopReason::Suspect)
     } else {
         Survey::Waiting
@@ -419,14 +424,16 @@ mod tests {
 
     #[test]
     fn a_position_in_the_log_or_at_its_end_is_read_and_any_other_is_lost() {
-        let at = |next: Option<i64>, deaths: i32| LanePosition {
-            next,
-            deaths,
-            ..LanePosition::unread()
+        let at = |next: Option<i64>, deaths: i32| {
+            let position = LanePosition {
+                next,
+                ..LanePosition::unread()
+            };
+            (position, deaths)
         };
         let lost = Survey::Stop(StopReason::PositionLost);
         let suspect = Survey::Stop(StopReason::Suspect);
-        for (position, low, high, expected) in [
+        for ((position, deaths), low, high, expected) in [
             (at(None, 0), 5, 9, Survey::Waiting),
             (at(None, 0), 0, 0, Survey::AtTheEnd),
             (at(Some(5), 0), 5, 9, Survey::Waiting),
@@ -441,9 +448,9 @@ mod tests {
             (at(Some(9), DEATHS_TOLERATED), 5, 9, Survey::AtTheEnd),
         ] {
             assert_eq!(
-                survey(&position, low, high),
+                survey(&position, deaths, (low, high)),
                 expected,
-                "{position:?} {low} {high}"
+                "{position:?} {deaths} {low} {high}"
             );
         }
     }

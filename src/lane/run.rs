@@ -199,7 +199,7 @@ where
             () = stop.cancelled() => {}
             progress = self.window.progress() => self.delivered(progress),
             progress = self.intake.progress(limit, idle) => {
-                return self.intake_progressed(progress).await;
+                return self.intake_progressed(progress);
             }
             Ok(()) = self.signals.revisions.changed() => self.take_up_revision(),
             Ok(()) = self.signals.sweeps.changed() => self.sweep().await,
@@ -310,7 +310,6 @@ where
     /// for nothing.
     fn lose_ownership(&mut self) {
         self.ownership.lost();
-        self.probation = Probation::Off;
         self.intake.owner_changed();
     }
 

@@ -133,6 +133,13 @@ impl MemoryStore {
         lock(&self.inner).spoiled.remove(document);
     }
 
+    /// Raises the version of a session, as a writer other than its lane does that repairs a document.
+    pub fn rewrite_session(&self, id: &SessionId) {
+        if let Some(stored) = lock(&self.inner).sessions.get_mut(id) {
+            Arc::make_mut(stored).version += 1;
+        }
+    }
+
     /// Deletes what may be forgotten at `now` and returns how many entries went.
     pub fn forget(&self, now: Timestamp) -> usize {
         let mut inner = lock(&self.inner);

@@ -1,21 +1,29 @@
-//! The guarantees of the contract's section 3, checked over everything that was read, stored and
-//! published. The oracle is a history, not a return value.
+//! The guarantees of the contract's section 3, checked over everything that was sent, consumed, committed
+//! and published. The oracle is a history, not a return value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use session_worker::domain::{SessionStatus, limit_violations, violations};
+use session_worker::domain::{MessageId, SessionStatus, limit_violations, violations};
+use session_worker::record::OutRecord;
 
+use crate::broker::Place;
+use crate::documents::Document;
+use crate::learners::{Kind, Subject};
 use crate::outputs::{self, EventView, ResultView};
 use crate::world::Aftermath;
 
 /// Every broken guarantee, in words; empty is what the contract promises.
 pub(crate) fn broken_guarantees(aftermath: &Aftermath) -> Vec<String> {
-    let mut broken = Vec::new();
+    let mut broken = aftermath.history.broken();
+    if !broken.is_empty() {
+        // What was not finished cannot be counted.
+        return broken;
+    }
     states(aftermath, &mut broken);
     places(aftermath, &mut broken);
+    consumption(aftermath, &mut broken);
     results(aftermath, &mut broken);
     events(aftermath, &mut broken);
-    dead_letters(aftermath, &mut broken);
     broken
 }
 
@@ -41,12 +49,8 @@ fn states(aftermath: &Aftermath, broken: &mut Vec<String>) {
 /// Guarantee of AC9: a user holds exactly the places that sessions give.
 fn places(aftermath: &Aftermath, broken: &mut Vec<String>) {
     let mut given: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut first_joins: BTreeMap<String, usize> = BTreeMap::new();
     for (id, stored) in aftermath.store.sessions() {
         for participant in &stored.session.participants {
-            *first_joins
-                .entry(participant.user_id.to_string())
-                .or_default() += 1;
             if participant.is_open() && stored.session.status != SessionStatus::Ended {
                 given
                     .entry(participant.user_id.to_string())
@@ -67,45 +71,220 @@ fn places(aftermath: &Aftermath, broken: &mut Vec<String>) {
     }
 }
 
-/// Guarantee 1: exactly one result for every message, and one more, replayed, for each duplicate.
-fn results(aftermath: &Aftermath, broken: &mut Vec<String>) {
-    let records = aftermath
-        .broker
-        .topic(&aftermath.topics.session_command_result);
-    let mut by_id: BTreeMap<String, Vec<ResultView>> = BTreeMap::new();
-    for result in outputs::results(&records) {
-        by_id
-            .entry(result.command_id.clone())
-            .or_default()
-            .push(result);
+/// Why a record that nobody consumed is gone.
+fn is_explained(aftermath: &Aftermath, place: &Place) -> bool {
+    let (low, _) = aftermath.broker.bounds(&place.lane);
+    place.generation < aftermath.broker.generation(&place.lane)
+        || place.offset < low
+        || aftermath.history.is_given_up(place)
+}
+
+/// Nothing is skipped silently: what nobody consumed was deleted, or an operator stepped over it.
+fn consumption(aftermath: &Aftermath, broken: &mut Vec<String>) {
+    let sent = aftermath.learners.sent.iter().map(|sent| &sent.place);
+    let forwards = aftermath.history.forwards();
+    for place in sent.chain(forwards.iter().map(|(place, _)| place)) {
+        if aftermath.history.consumed(place) == 0 && !is_explained(aftermath, place) {
+            broken.push(format!("{place:?} was skipped silently"));
+        }
     }
-    for (id, sent) in &aftermath.learners.ids {
-        let results = by_id.remove(id).unwrap_or_default();
-        let firsts: Vec<_> = results.iter().filter(|result| !result.replayed).collect();
-        let Some(first) = firsts.first() else {
-            broken.push(format!("{id}: no result"));
-            continue;
-        };
-        // A crash may repeat a record, byte for byte; another content would be a second effect.
-        for result in &results {
-            let unlike = ResultView {
-                replayed: first.replayed,
-                ..result.clone()
-            } != **first;
-            if unlike {
-                broken.push(format!("{id}: answered {first:?} and {result:?}"));
+}
+
+/// What happened to the messages of one id.
+#[derive(Default)]
+struct Trail {
+    /// How often a message of it was consumed where it was sent to.
+    consumed: usize,
+    /// How many of its messages were consumed.
+    messages: usize,
+    /// One of its messages or forwards was never consumed.
+    is_cut: bool,
+    /// One of its messages or forwards was consumed more than once.
+    is_repeated: bool,
+    /// Where its records lie.
+    places: Vec<Place>,
+}
+
+fn trails(aftermath: &Aftermath) -> BTreeMap<String, Trail> {
+    let mut trails: BTreeMap<String, Trail> = BTreeMap::new();
+    let mut follow = |id: &str, place: &Place, is_sent: bool| {
+        let trail = trails.entry(id.to_owned()).or_default();
+        let consumed = aftermath.history.consumed(place);
+        trail.is_cut |= consumed == 0;
+        trail.is_repeated |= consumed > 1;
+        trail.places.push(place.clone());
+        if is_sent {
+            trail.consumed += consumed;
+            trail.messages += usize::from(consumed > 0);
+        }
+    };
+    for sent in &aftermath.learners.sent {
+        if let Kind::Message(id) = &sent.kind {
+            follow(id, &sent.place, true);
+        }
+    }
+    for (place, record) in aftermath.history.forwards() {
+        let (id, _) = outputs::forwarded(record.value.as_deref());
+        follow(&id, &place, false);
+    }
+    trails
+}
+
+/// Guarantee 1: exactly one result for every message that was consumed, and one more, replayed, for each
+/// duplicate; and the dead letters that go with them.
+fn results(aftermath: &Aftermath, broken: &mut Vec<String>) {
+    let mut by_id: BTreeMap<String, Vec<ResultView>> = BTreeMap::new();
+    let mut letters: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let topics = &aftermath.topics;
+    aftermath.history.batches(|_, batch| {
+        for record in batch.outbox.iter() {
+            if record.topic == topics.session_command_result {
+                let result = outputs::result(record.value.as_deref());
+                by_id
+                    .entry(result.command_id.clone())
+                    .or_default()
+                    .push(result);
+            } else if record.topic == topics.session_dead_letter {
+                let (reason, place) = letter(record);
+                letters.entry(reason).or_default().insert(place);
             }
         }
-        let replayed = results.iter().filter(|result| result.replayed).count();
-        if replayed < sent - 1 || (*sent == 1 && replayed > 0) {
-            broken.push(format!(
-                "{id}: sent {sent} times, replayed {replayed} times"
-            ));
+    });
+    let trails = trails(aftermath);
+    for (id, trail) in &trails {
+        let results = by_id.remove(id).unwrap_or_default();
+        broken.extend(
+            miscounted(aftermath, id, trail, &results)
+                .map(|why| format!("{id}: {why}; consumed {} times", trail.consumed)),
+        );
+        if !memory_was_spoiled(aftermath, id, trail) {
+            broken.extend(unlike(&results).map(|why| format!("{id}: {why}")));
+        }
+        let failed = results
+            .iter()
+            .any(|result| result.code.as_deref() == Some("internal_error"));
+        if failed && !may_fail(aftermath, id, trail) {
+            broken.push(format!("{id}: a correct message ended as internal_error"));
         }
     }
     for id in by_id.keys() {
         broken.push(format!("{id}: answered, but never sent"));
     }
+    for (kind, reason) in [
+        (Kind::Unreadable, "undecodable"),
+        (Kind::Forbidden, "forbidden"),
+    ] {
+        let found = letters.remove(reason).unwrap_or_default();
+        let sent = aftermath.learners.sent.iter();
+        let expected: BTreeSet<String> = sent
+            .filter(|sent| sent.kind == kind && aftermath.history.consumed(&sent.place) > 0)
+            .map(|sent| format!("{}/{}", sent.place.lane, sent.place.offset))
+            .collect();
+        if found != expected {
+            broken.push(format!(
+                "dead letters, {reason}: {found:?}, not {expected:?}"
+            ));
+        }
+    }
+    letters.remove("bug");
+    if !letters.is_empty() {
+        broken.push(format!("dead letters of other reasons: {letters:?}"));
+    }
+}
+
+/// Reason and place of a dead letter.
+fn letter(record: &OutRecord) -> (String, String) {
+    let header = |name: &str| {
+        let found = record.headers.iter().find(|(header, _)| header == name);
+        let value = found
+            .and_then(|(_, value)| value.clone())
+            .unwrap_or_default();
+        String::from_utf8(value).expect("text")
+    };
+    let place = ["dlq-topic", "dlq-partition", "dlq-offset"].map(header);
+    (header("dlq-reason"), place.join("/"))
+}
+
+fn miscounted(
+    aftermath: &Aftermath,
+    id: &str,
+    trail: &Trail,
+    results: &[ResultView],
+) -> Option<String> {
+    let (count, firsts) = (
+        results.len(),
+        results.iter().filter(|result| result.is_first()).count(),
+    );
+    // What a message is remembered by could not be read: it is answered as new.
+    if memory_was_spoiled(aftermath, id, trail) {
+        return (count < trail.messages && !trail.is_cut).then(|| format!("{count} results"));
+    }
+    // What an operator has had read again may be forwarded again, and each copy be answered.
+    if count > trail.consumed && !trail.is_repeated {
+        return Some(format!("answered {count} times"));
+    }
+    if !trail.is_cut && count < trail.messages {
+        return Some(format!("answered {count} times"));
+    }
+    if !trail.is_cut && !trail.is_repeated && count != trail.consumed {
+        return Some(format!("answered {count} times"));
+    }
+    (count > 0 && firsts != 1).then(|| format!("{firsts} first results"))
+}
+
+fn memory_was_spoiled(aftermath: &Aftermath, id: &str, trail: &Trail) -> bool {
+    aftermath
+        .weather
+        .now()
+        .ever
+        .spoiled
+        .iter()
+        .any(|document| match document {
+            Document::Ledger(MessageId::Command(spoiled) | MessageId::Match(spoiled)) => {
+                spoiled == id
+            }
+            Document::Forward(origin) => {
+                let mut places = trail.places.iter();
+                places.any(|place| place.lane == origin.lane && place.offset == origin.offset)
+            }
+            Document::Session(_) | Document::Deadline(_) | Document::User(_) => false,
+        })
+}
+
+/// A replay repeats the first result.
+fn unlike(results: &[ResultView]) -> Option<String> {
+    let first = results.iter().find(|result| result.is_first())?;
+    let other = results.iter().find(|result| {
+        let repeated = ResultView {
+            replayed: false,
+            ..(*result).clone()
+        };
+        result.replayed && repeated != *first
+    });
+    other.map(|other| format!("answered {first:?} and {other:?}"))
+}
+
+/// Whether a fault stood in the way of this very message.
+fn may_fail(aftermath: &Aftermath, id: &str, trail: &Trail) -> bool {
+    let subject = aftermath.learners.subjects.get(id).cloned();
+    let subject = subject.unwrap_or_else(Subject::default);
+    let of_code = subject
+        .code
+        .and_then(|code| aftermath.learners.code_of.get(&code).cloned());
+    let sessions = [subject.session, of_code];
+    let concerns = |session: &str| sessions.iter().flatten().any(|one| one == session);
+    let ever = aftermath.weather.now().ever.clone();
+    ever.culprits.contains(id)
+        || ever
+            .culprit_sessions
+            .iter()
+            .any(|session| concerns(session.as_str()))
+        || memory_was_spoiled(aftermath, id, trail)
+        || ever.spoiled.iter().any(|document| match document {
+            Document::Session(session) => concerns(session.as_str()),
+            Document::User(user) => subject.users.iter().any(|one| one == user.as_str()),
+            Document::Deadline(_) | Document::Ledger(_) | Document::Forward(_) => false,
+        })
 }
 
 /// Guarantee 2: every event once by `sequence`, in order within its partition, repeats byte-identical.
@@ -113,31 +292,34 @@ fn events(aftermath: &Aftermath, broken: &mut Vec<String>) {
     let records = aftermath.broker.topic(&aftermath.topics.session_event);
     let mut seen: BTreeMap<String, BTreeMap<i64, (EventView, Vec<u8>)>> = BTreeMap::new();
     let mut partitions: BTreeMap<String, i32> = BTreeMap::new();
-    for (partition, events) in outputs::events(&records) {
-        for (event, bytes) in events {
-            let session = event.session_id.clone();
-            if *partitions.entry(session.clone()).or_insert(partition) != partition {
-                broken.push(format!("session {session}: events in two partitions"));
+    for record in records {
+        let (event, partition) = (
+            outputs::event(record.value.as_deref()),
+            record.lane.partition,
+        );
+        let bytes = record.value.unwrap_or_default();
+        let session = event.session_id.clone();
+        if *partitions.entry(session.clone()).or_insert(partition) != partition {
+            broken.push(format!("session {session}: events in two partitions"));
+        }
+        let of_session = seen.entry(session.clone()).or_default();
+        match of_session.get(&event.sequence) {
+            Some((_, first)) if *first != bytes => {
+                broken.push(format!(
+                    "session {session}: {} has two contents",
+                    event.sequence
+                ));
             }
-            let of_session = seen.entry(session.clone()).or_default();
-            match of_session.get(&event.sequence) {
-                Some((_, first)) if *first != bytes => {
+            Some(_) => {}
+            None => {
+                let expected = of_session.keys().last().map_or(1, |last| last + 1);
+                if event.sequence != expected {
                     broken.push(format!(
-                        "session {session}: {} has two contents",
+                        "session {session}: {} came where {expected} was due",
                         event.sequence
                     ));
                 }
-                Some(_) => {}
-                None => {
-                    let expected = of_session.keys().last().map_or(1, |last| last + 1);
-                    if event.sequence != expected {
-                        broken.push(format!(
-                            "session {session}: {} came where {expected} was due",
-                            event.sequence
-                        ));
-                    }
-                    of_session.insert(event.sequence, (event, bytes));
-                }
+                of_session.insert(event.sequence, (event, bytes));
             }
         }
     }
@@ -156,31 +338,5 @@ fn events(aftermath: &Aftermath, broken: &mut Vec<String>) {
     }
     for session in seen.keys() {
         broken.push(format!("session {session}: published, but not stored"));
-    }
-}
-
-fn dead_letters(aftermath: &Aftermath, broken: &mut Vec<String>) {
-    let mut places: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for record in aftermath
-        .broker
-        .topic(&aftermath.topics.session_dead_letter)
-    {
-        let place = ["dlq-topic", "dlq-partition", "dlq-offset"]
-            .map(|name| record.header(name).unwrap_or_default())
-            .join(&b'/');
-        places.insert(place);
-        if record.header("dlq-reason") != Some(b"undecodable") {
-            broken.push(format!(
-                "a dead letter of another reason: {:?}",
-                record.headers
-            ));
-        }
-    }
-    if places.len() != aftermath.learners.unreadable {
-        broken.push(format!(
-            "{} unreadable records were sent, {} became dead letters",
-            aftermath.learners.unreadable,
-            places.len()
-        ));
     }
 }

@@ -1,136 +1,162 @@
-//! Kafka as the simulation has it: partitions as vectors, records appended and read in order, and two
-//! ends that can be made to fail on a seed's schedule.
+//! One partition as a lane reads it: a cursor that fails, hangs and steps over records on a seed's
+//! schedule, and that a record may end together with its process.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use session_worker::kafka::{Error, Limit, Log, Publisher, Receipt, partition_of};
-use session_worker::record::{OutRecord, Record, TopicPartition};
-use tokio::sync::watch;
+use session_worker::kafka::{Error, Limit, Log};
+use session_worker::record::{Record, TopicPartition};
+use tokio::sync::mpsc;
 
-/// The brokers: every topic's partitions.
-#[derive(Clone)]
-pub(crate) struct Broker {
-    logs: Arc<Mutex<BTreeMap<TopicPartition, Vec<Record>>>>,
-    partitions: Arc<Mutex<BTreeMap<String, i32>>>,
-    /// Counts appends and revocations, so that no reader misses one.
-    changes: Arc<watch::Sender<u64>>,
+use crate::broker::{Broker, Read};
+use crate::pulse;
+use crate::weather::{Rates, Weather};
+
+/// How long bounds and seeks hang at most.
+const LONGEST_HANG_MS: u64 = 20_000;
+
+/// A process has read a record that kills it.
+pub(crate) struct Death {
+    pub(crate) process: usize,
+    pub(crate) lane: TopicPartition,
 }
 
-impl Broker {
-    /// No topic yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            logs: Arc::default(),
-            partitions: Arc::default(),
-            changes: Arc::new(watch::Sender::new(0)),
-        }
-    }
-
-    /// Wakes every reader, for a revocation.
-    pub(crate) fn wake(&self) {
-        self.changes.send_modify(|count| *count += 1);
-    }
-
-    /// Makes a topic.
-    pub(crate) fn create(&self, topic: &str, partitions: i32) {
-        self.partitions
-            .lock()
-            .expect("broker")
-            .insert(topic.to_owned(), partitions);
-    }
-
-    /// Appends a record where it names a partition or its key leads.
-    pub(crate) fn append(&self, record: &OutRecord) {
-        let count = self.partitions.lock().expect("broker")[&*record.topic];
-        let partition = record
-            .partition
-            .unwrap_or_else(|| partition_of(record.key.as_deref().unwrap_or_default(), count));
-        let lane = TopicPartition::new(Arc::clone(&record.topic), partition);
-        let mut logs = self.logs.lock().expect("broker");
-        let log = logs.entry(lane.clone()).or_default();
-        log.push(Record {
-            lane,
-            offset: i64::try_from(log.len()).expect("short logs"),
-            timestamp: Some(0),
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: record.headers.clone(),
-        });
-        drop(logs);
-        self.wake();
-    }
-
-    /// Deletes a partition's records, as if its topic was made again.
-    pub(crate) fn make_again(&self, lane: &TopicPartition) {
-        self.logs.lock().expect("broker").remove(lane);
-        self.wake();
-    }
-
-    /// Everything in one partition.
-    pub(crate) fn partition(&self, lane: &TopicPartition) -> Vec<Record> {
-        self.logs
-            .lock()
-            .expect("broker")
-            .get(lane)
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    /// Everything in a topic, partition by partition.
-    pub(crate) fn topic(&self, topic: &str) -> Vec<Record> {
-        let logs = self.logs.lock().expect("broker");
-        logs.iter()
-            .filter(|(lane, _)| &*lane.topic == topic)
-            .flat_map(|(_, l)| l.clone())
-            .collect()
-    }
-
-    /// The offset after a partition's last record.
-    pub(crate) fn end(&self, lane: &TopicPartition) -> i64 {
-        let logs = self.logs.lock().expect("broker");
-        i64::try_from(logs.get(lane).map_or(0, Vec::len)).expect("short logs")
-    }
-}
-
-/// One partition as a lane reads it.
+/// A lane's cursor.
 pub(crate) struct SimLog {
     broker: Broker,
+    weather: Weather,
     lane: TopicPartition,
+    rng: StdRng,
     position: i64,
+    generation: u32,
+    /// The end was told since something was read.
+    end_is_told: bool,
     revoked: Arc<AtomicBool>,
+    process: usize,
+    deaths: mpsc::UnboundedSender<Death>,
 }
 
 impl SimLog {
-    /// Reads `lane`, once it is placed.
-    pub(crate) fn new(broker: Broker, lane: TopicPartition, revoked: Arc<AtomicBool>) -> Self {
+    /// Reads `lane` in `process`, once it is placed.
+    pub(crate) fn new(
+        broker: Broker,
+        weather: Weather,
+        lane: TopicPartition,
+        revoked: Arc<AtomicBool>,
+        (process, deaths): (usize, mpsc::UnboundedSender<Death>),
+        seed: u64,
+    ) -> Self {
         Self {
+            generation: broker.generation(&lane),
             broker,
+            weather,
             lane,
+            rng: StdRng::seed_from_u64(seed),
             position: 0,
+            end_is_told: false,
             revoked,
+            process,
+            deaths,
         }
+    }
+
+    fn happens(&mut self, rate: impl Fn(&Rates) -> u32) -> bool {
+        let rate = rate(&self.weather.rates());
+        rate > 0 && self.rng.random_range(0..1000) < rate
+    }
+
+    /// A step that asks the brokers.
+    async fn ask(&mut self) -> Result<(), Error> {
+        pulse::beat();
+        if self.happens(|rates| rates.hang) {
+            let hang = Duration::from_millis(self.rng.random_range(0..=LONGEST_HANG_MS));
+            self.weather.begins(hang);
+            tokio::time::sleep(hang).await;
+        }
+        if self.revoked.load(Ordering::Relaxed) {
+            return Err(Error::Revoked);
+        }
+        if self.happens(|rates| rates.placing) {
+            return Err(unavailable());
+        }
+        Ok(())
+    }
+
+    /// One look at the log; `None`: there is nothing to say yet.
+    async fn look(&mut self, limit: Limit) -> Option<Result<Vec<Record>, Error>> {
+        let read = self
+            .broker
+            .read(&self.lane, self.generation, self.position, limit);
+        Some(match read {
+            Read::Records(records, next) => {
+                for record in &records {
+                    pulse::handed(record.offset, self.generation);
+                }
+                self.position = next;
+                self.end_is_told = false;
+                Ok(records)
+            }
+            Read::End(next) => {
+                self.position = next;
+                if std::mem::replace(&mut self.end_is_told, true) {
+                    return None;
+                }
+                Ok(Vec::new())
+            }
+            Read::OutOfRange { low, high } => Err(Error::OutOfRange { low, high }),
+            // As librdkafka does: the next read goes on behind the damage.
+            Read::Damaged(to) => {
+                let offset = std::mem::replace(&mut self.position, to);
+                Err(Error::Damaged {
+                    offset,
+                    reason: "simulated".to_owned(),
+                })
+            }
+            Read::Recreated => Err(unavailable()),
+            Read::Kills => {
+                let death = Death {
+                    process: self.process,
+                    lane: self.lane.clone(),
+                };
+                // The process is ended before this lane is polled again.
+                let _ = self.deaths.send(death);
+                return std::future::pending().await;
+            }
+        })
+    }
+}
+
+fn unavailable() -> Error {
+    Error::Unavailable {
+        reason: "simulated".to_owned(),
     }
 }
 
 impl Log for SimLog {
     async fn records(&mut self, limit: Limit) -> Result<Vec<Record>, Error> {
-        let mut changes = self.broker.changes.subscribe();
+        let mut changes = self.broker.changes();
         loop {
+            pulse::beat();
             changes.mark_unchanged();
             if self.revoked.load(Ordering::Relaxed) {
                 return Err(Error::Revoked);
             }
-            let log = self.broker.partition(&self.lane);
-            let from = usize::try_from(self.position).expect("not negative");
-            let records: Vec<_> = log.into_iter().skip(from).take(limit.records).collect();
-            if let Some(last) = records.last() {
-                self.position = last.offset + 1;
-                return Ok(records);
+            if self.happens(|rates| rates.read) {
+                let (_, high) = self.broker.bounds(&self.lane);
+                let beyond = self.position + self.rng.random_range(0..3);
+                self.position = beyond.min(high.max(self.position));
+                return Err(unavailable());
+            }
+            let most = self.rng.random_range(1..=limit.records);
+            let limit = Limit {
+                records: most,
+                ..limit
+            };
+            if let Some(looked) = self.look(limit).await {
+                return looked;
             }
             changes
                 .changed()
@@ -140,122 +166,24 @@ impl Log for SimLog {
     }
 
     async fn seek(&mut self, offset: Option<i64>) -> Result<(), Error> {
-        self.position = offset.unwrap_or(0);
+        self.ask().await?;
+        let (low, _) = self.broker.bounds(&self.lane);
+        self.position = offset.unwrap_or(low);
+        self.generation = self.broker.generation(&self.lane);
+        self.end_is_told = false;
+        pulse::placed();
         Ok(())
     }
 
     async fn bounds(&mut self) -> Result<(i64, i64), Error> {
-        Ok((0, self.broker.end(&self.lane)))
+        self.ask().await?;
+        Ok(self.broker.bounds(&self.lane))
     }
 
     fn lag(&self, next: Option<i64>) -> Option<i64> {
-        Some(self.broker.end(&self.lane) - next.unwrap_or(0))
+        let (low, high) = self.broker.bounds(&self.lane);
+        Some(high - next.unwrap_or(low))
     }
 
     fn report(&mut self, _next: i64) {}
-}
-
-/// One process's producer: when it fails, all its lanes have to send again.
-pub(crate) struct SimProducer {
-    inner: Arc<Producer>,
-}
-
-struct Producer {
-    broker: Broker,
-    rng: Mutex<StdRng>,
-    /// How likely a delivery fails, in 1,000.
-    failures: u32,
-    generation: AtomicU64,
-}
-
-impl SimProducer {
-    /// A producer that fails on `seed`'s schedule.
-    pub(crate) fn new(broker: Broker, seed: u64, failures: u32) -> Self {
-        let rng = Mutex::new(StdRng::seed_from_u64(seed));
-        let inner = Producer {
-            broker,
-            rng,
-            failures,
-            generation: AtomicU64::new(0),
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
-    }
-
-    /// A lane's way to it.
-    pub(crate) fn publisher(&self) -> SimPublisher {
-        let seen = AtomicU64::new(self.inner.generation.load(Ordering::Relaxed));
-        SimPublisher {
-            inner: Arc::clone(&self.inner),
-            seen,
-        }
-    }
-}
-
-/// A lane's way to its process's producer.
-pub(crate) struct SimPublisher {
-    inner: Arc<Producer>,
-    seen: AtomicU64,
-}
-
-impl Producer {
-    fn draw(&self, below: u32) -> u32 {
-        self.rng.lock().expect("publisher").random_range(0..below)
-    }
-}
-
-fn failed() -> Error {
-    Error::Delivery {
-        reason: "simulated".to_owned(),
-    }
-}
-
-impl Publisher for SimPublisher {
-    async fn send(&self, topic: &str, records: Arc<[OutRecord]>) -> Result<Receipt, Error> {
-        let records: Vec<_> = records
-            .iter()
-            .filter(|record| &*record.topic == topic)
-            .collect();
-        let inner = Arc::clone(&self.inner);
-        let generation = self.seen.load(Ordering::Relaxed);
-        if inner.generation.load(Ordering::Relaxed) != generation {
-            return Err(failed());
-        }
-        // A failing delivery appends nothing, a part, or everything: the lost answer looks the same.
-        let fails = inner.draw(1000) < inner.failures;
-        let all = u32::try_from(records.len()).expect("small batches");
-        let appended = if fails { inner.draw(all + 1) } else { all };
-        for record in records
-            .into_iter()
-            .take(usize::try_from(appended).expect("small batches"))
-        {
-            inner.broker.append(record);
-        }
-        if fails {
-            inner.generation.fetch_add(1, Ordering::Relaxed);
-        }
-        let delay = Duration::from_millis(u64::from(inner.draw(30)));
-        Ok(Box::pin(async move {
-            tokio::time::sleep(delay).await;
-            let current = inner.generation.load(Ordering::Relaxed);
-            if current == generation {
-                Ok(())
-            } else {
-                Err(failed())
-            }
-        }))
-    }
-
-    async fn recovered(&self, _topic: &str) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        self.seen.store(
-            self.inner.generation.load(Ordering::Relaxed),
-            Ordering::Relaxed,
-        );
-    }
-
-    fn max_record_bytes(&self, _topic: &str) -> usize {
-        1 << 20
-    }
 }

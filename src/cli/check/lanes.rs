@@ -11,10 +11,9 @@ const ABOUT: &str = "lanes";
 
 /// Looks at every lane's document, and at its partition's ends.
 pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
-    let store = match crate::cli::connect(settings).await {
-        Ok(store) => store,
-        // What is wrong with it is found beside this.
-        Err(_) => return vec![Finding::unseen(ABOUT, "MongoDB cannot be used")],
+    // What is wrong with it is found beside this.
+    let Ok(store) = crate::cli::connect(settings).await else {
+        return vec![Finding::unseen(ABOUT, "MongoDB cannot be used")];
     };
     let lanes = match store.inspect_lanes().await {
         Ok(lanes) => lanes,

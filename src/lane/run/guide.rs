@@ -30,8 +30,10 @@ where
         };
         let position = owner.position;
         if let State::Surveyed { low, high, .. } = self.intake.state() {
-            match survey(&position, *low, *high) {
-                Survey::Stop(reason) => self.stop_intake(reason).await,
+            // This owner's own reading is no death.
+            let own = i32::from(self.probation.is_on());
+            match survey(&position, position.deaths - own, (*low, *high)) {
+                Survey::Stop(reason) => self.stop_intake(reason),
                 Survey::AtTheEnd => self.intake.seek(&position),
                 Survey::Waiting => self.begin_reading().await,
             }
@@ -42,8 +44,10 @@ where
                 owner.position.deaths = 0;
             }
         }
-        if self.intake.owes_note() && self.write_note(Note::Intake(None)).await {
-            self.intake.noted_running();
+        if let Some(stop) = self.intake.owed_note()
+            && self.write_note(Note::Intake(stop)).await
+        {
+            self.intake.noted(stop);
         }
         let (codec, is_home) = (Arc::clone(&self.shared.codec), self.home.is_some());
         if self.intake.decode(position.next, &codec, is_home) {
@@ -80,7 +84,7 @@ where
     }
 
     /// Stops the intake for good, or until time or an operator helps.
-    async fn stop_intake(&mut self, reason: StopReason) {
+    fn stop_intake(&mut self, reason: StopReason) {
         let Some(owner) = self.ownership.owned() else {
             return;
         };
@@ -89,9 +93,11 @@ where
             offset: owner.position.next.unwrap_or(0),
             since: self.now(),
         };
+        if reason == StopReason::Suspect {
+            self.probation = Probation::Off;
+        }
         self.intake.stop_for(stop);
         self.meter.intake_stopped(&stop);
-        self.write_note(Note::Intake(Some(stop))).await;
     }
 
     /// Writes a note if the lane is owned; says whether it is written.
@@ -100,7 +106,11 @@ where
             return false;
         };
         match owner.store.note(note).await {
-            Ok(()) => true,
+            Ok(()) => {
+                self.hold.release();
+                self.meter.recovered();
+                true
+            }
             Err(error) => {
                 self.database_failed(DatabaseStep::Note, &error);
                 false
@@ -109,14 +119,13 @@ where
     }
 
     /// What came of waiting for the intake.
-    pub(super) async fn intake_progressed(&mut self, progress: Progress) -> Option<Ending> {
+    pub(super) fn intake_progressed(&mut self, progress: Progress) -> Option<Ending> {
         match progress {
             Progress::Moved => {}
             Progress::Read => {
                 self.meter.intake_recovered();
-                self.intake.has_read();
             }
-            Progress::Mismatch => self.stop_intake(StopReason::Recreated).await,
+            Progress::Mismatch => self.stop_intake(StopReason::Recreated),
             Progress::LookUpFailed(error) => {
                 let failure = Failure::LookUp(&error);
                 let attempts = self.intake_failed(&failure);
@@ -125,12 +134,12 @@ where
                     reader.look_up_at(at);
                 }
             }
-            Progress::Failed(step, error) => return self.log_failed(step, &error).await,
+            Progress::Failed(step, error) => return self.log_failed(step, &error),
         }
         None
     }
 
-    async fn log_failed(&mut self, step: LogStep, error: &crate::kafka::Error) -> Option<Ending> {
+    fn log_failed(&mut self, step: LogStep, error: &crate::kafka::Error) -> Option<Ending> {
         let failure = Failure::Log(step, error);
         match interpret(failure).disposition {
             Disposition::End => {
@@ -138,7 +147,7 @@ where
                 return Some(Ending::Revoked);
             }
             Disposition::Damaged if self.intake.damaged() => {
-                self.stop_intake(StopReason::Damaged).await;
+                self.stop_intake(StopReason::Damaged);
             }
             Disposition::Damaged
             | Disposition::PlaceAgain

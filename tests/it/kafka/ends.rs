@@ -141,7 +141,8 @@ async fn b1_b8_aborted_records_are_never_returned_and_count_as_no_lag() {
     // A command that asks the brokers can tell as well.
     let lane = log.lane().clone();
     for (next, is_end) in [(3, true), (2, false)] {
-        let found = at_the_end(&settings, [(lane.clone(), next)].into())
+        let positions = [(lane.clone(), next)].into();
+        let found = at_the_end(&settings, positions)
             .await
             .expect("the broker answers");
         assert_eq!(found.contains(&lane), is_end, "{next}");
