@@ -54,7 +54,7 @@ pub(crate) async fn emptied() -> Measured {
 }
 
 pub(crate) async fn deleted_before_a_running_worker() -> Measured {
-    let scene = Scene::calm().await;
+    let mut scene = Scene::calm().await;
     scene.quiet().await;
     scene.worker().signal("-STOP");
     // Whatever the worker had asked the broker for is answered now: it gets nothing of what follows.
