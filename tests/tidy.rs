@@ -388,8 +388,12 @@ fn the_runbook_knows_every_dead_letter_reason_and_lane_state() {
         "bug",
         "starting",
         "running",
+        "contended",
         "held",
-        "adrift",
+        "position_lost",
+        "recreated",
+        "damaged",
+        "suspect",
     ];
     let broken: Vec<String> = names
         .into_iter()

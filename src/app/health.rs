@@ -112,7 +112,7 @@ impl Health for Vitals {
         };
         let mut checks = vec![Check::pass("started")];
         let consumer = parts.consumer.health();
-        let mut check = |name: &'static str, holds: bool, why: &'static str| {
+        let mut check = |name: &'static str, holds: bool, why: &str| {
             checks.push(if holds {
                 Check::pass(name)
             } else {
@@ -127,7 +127,10 @@ impl Health for Vitals {
         check(
             "assigned",
             consumer.assigned,
-            "the group has assigned no partitions yet",
+            consumer
+                .fault
+                .as_deref()
+                .unwrap_or("the group has assigned no partitions yet"),
         );
         check("brokers", consumer.brokers_up, "no broker is connected");
         check(

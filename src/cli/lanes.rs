@@ -39,7 +39,7 @@ pub(super) enum LanesCommand {
     /// STATE   why nothing is read, and since when; `deaths`: owners that died in a row while they
     ///         read; –: nothing is known to be wrong (whether a worker runs is not known here)
     ///
-    /// Below the table stands for each lane in trouble the command that fixes it.
+    /// Below the table, each lane in trouble has the command that fixes it.
     ///
     /// JSON: a list of {lane, epoch, batch, acked, next, outbox, first, end, lag, state, stoppedAt,
     /// since, deaths, remedy}. Fields are only ever added.

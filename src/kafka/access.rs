@@ -167,12 +167,11 @@ async fn group(settings: &Settings, topics: &[String]) -> Permission {
         nowhere.add_partition_offset(&topic, i32::MAX, Offset::Offset(0))?;
         #[expect(
             clippy::disallowed_methods,
-            reason = "a partition that does not exist: the broker answers for the permission first"
+            reason = "the partition does not exist: no position is committed"
         )]
         let committed = consumer.commit(&nowhere, CommitMode::Sync);
-        let error = match committed {
-            Ok(()) => return Ok(Answer::Allowed),
-            Err(error) => error,
+        let Err(error) = committed else {
+            return Ok(Answer::Allowed);
         };
         // Where not even the coordinator may be asked for, the reason waits in the client's queue.
         let queued = std::iter::from_fn(|| consumer.poll(POLL));
@@ -338,5 +337,62 @@ async fn blocking(work: impl FnOnce() -> KafkaResult<Answer> + Send + 'static) -
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::Unknown(error.to_string()),
         Err(error) => Answer::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn brokers_that_ask_for_idempotent_write_are_told_from_those_that_do_not() {
+        // As brokers before 3.0 answer.
+        for (refusals, answer) in [(0, Answer::Allowed), (5, Answer::Denied)] {
+            let cluster = MockCluster::new(1).expect("a cluster");
+            cluster.create_topic("t", 1, 1).expect("a topic");
+            let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+            cluster.request_errors(RDKafkaApiKey::Produce, &[too_large; 2]);
+            let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+            let refusals = vec![forbidden; refusals];
+            if !refusals.is_empty() {
+                cluster.request_errors(RDKafkaApiKey::InitProducerId, &refusals);
+            }
+            let settings = Settings {
+                brokers: cluster.bootstrap_servers(),
+                group_id: "g".to_owned(),
+                properties: BTreeMap::new(),
+            };
+            let asked = write(&settings, &[("t".to_owned(), Some(1_000))]).await;
+            let asked = asked.expect("the properties are right");
+            let answers: Vec<_> = asked.into_iter().map(|asked| asked.answer).collect();
+            assert_eq!(answers, [Answer::Allowed, answer]);
+        }
+    }
+
+    #[test]
+    fn a_record_that_asks_is_sent_as_it_is_whatever_compression_is_set() {
+        let properties = [
+            ("compression.codec", "zstd"),
+            ("compression.type", "gzip"),
+            ("queue.buffering.max.kbytes", "1"),
+        ];
+        let settings = Settings {
+            brokers: "localhost:1".to_owned(),
+            group_id: "g".to_owned(),
+            properties: properties
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        };
+        let config = oversize(&settings, 1 << 20, false);
+        assert_eq!(config.get("compression.codec"), Some("none"));
+        assert_eq!(config.get("compression.type"), None);
+        let created: Result<FutureProducer<Quiet>, _> = config.create_with_context(Quiet);
+        assert!(created.is_ok(), "{:?}", created.err());
     }
 }

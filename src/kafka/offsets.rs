@@ -112,8 +112,12 @@ fn ends_of(
                 }
             }
             Some(Ok(message)) => {
-                // A record waits.
-                positions.remove(&message.partition());
+                // A record waits; the others of this partition need not be fetched.
+                if positions.remove(&message.partition()).is_some() {
+                    let mut done = TopicPartitionList::new();
+                    done.add_partition(topic, message.partition());
+                    consumer.incremental_unassign(&done)?;
+                }
             }
             // What cannot be read waits.
             Some(Err(_)) | None => {}

@@ -17,13 +17,11 @@ pub(super) use self::reader::{Reader, last_record};
 
 use crate::kafka::{Error, Limit, Log};
 use crate::record::TopicPartition;
-use crate::store::{IntakeStop, LanePosition, StopReason};
+use crate::store::{DEATHS_TOLERATED, IntakeStop, LanePosition, StopReason};
 use crate::wire::{Codec, LookupError};
 
 use super::failure::LogStep;
 
-/// Owners that died in a row before the partition is left unread.
-pub(crate) const DEATHS_TOLERATED: i32 = 5;
 /// Owners that died in a row before a partition is read alone, apart from the process's other suspects.
 pub(super) const DEATHS_SUSPICIOUS: i32 = 2;
 /// How often damaged bytes are read again before the intake stops.

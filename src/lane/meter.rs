@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use crate::domain::{SessionId, Timestamp};
 use crate::record::{Record, TopicPartition};
-use crate::store::{IntakeStop, Unreadable};
+use crate::store::{IntakeStop, Remedy, Unreadable};
 use crate::telemetry::names;
 use crate::wire::{DeadLetterReason, Poison};
 
 use super::failure::{Disposition, Extent, Failure, Step, Verdict};
 use super::judge::{FailureReason, Outcome, ParkReason, Tally};
 use super::pacing::CONFLICTS_REPORTED;
-use super::status::Remedy;
 
 /// How many unreadable documents are remembered as logged.
 const UNREADABLE_REMEMBERED: usize = 1_000;

@@ -34,10 +34,9 @@ use crate::record::{TopicNames, TopicPartition};
 use crate::wire::Codec;
 
 pub use homes::Homes;
-pub(crate) use intake::DEATHS_TOLERATED;
 pub use lanes::Lanes;
 pub use run::{Ending, Lane};
-pub use status::{Phase, Remedy, Status, StatusBoard};
+pub use status::{Phase, Status, StatusBoard};
 
 /// The bounds of a lane's batches and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 //! all show this one report.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::record::TopicPartition;
-use crate::store::{IntakeStop, StopReason};
+use crate::store::{IntakeStop, Remedy};
 
 /// What a lane is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,44 +78,6 @@ impl Phase {
         match self {
             Self::Running | Self::Contended { .. } => true,
             Self::Starting | Self::Held { .. } | Self::Stopped(_) => false,
-        }
-    }
-}
-
-/// Why an intake is stopped, and the one command that fixes it.
-pub struct Remedy<'a> {
-    /// The lane.
-    pub lane: &'a str,
-    /// The stop.
-    pub stop: IntakeStop,
-}
-
-impl fmt::Display for Remedy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lane, stop } = self;
-        let offset = stop.offset;
-        match stop.reason {
-            StopReason::PositionLost => write!(
-                f,
-                "offset {offset}, to be read next, is not in the log any more: records were deleted \
-                 before they were read; continue with `session-worker lanes seek {lane} earliest --yes`"
-            ),
-            StopReason::Recreated => write!(
-                f,
-                "the last record read before offset {offset} is not the one in the log: the topic was \
-                 recreated; start it over with `session-worker lanes seek {lane} earliest --yes`"
-            ),
-            StopReason::Damaged => write!(
-                f,
-                "the bytes at offset {offset} are damaged on the broker's disk; restore them, or give \
-                 them up with `session-worker lanes seek {lane} <offset behind the damage> --yes`"
-            ),
-            StopReason::Suspect => write!(
-                f,
-                "several workers in a row died while they read from offset {offset}; find out why in \
-                 their logs, then `session-worker lanes resume {lane}`, or step over it with \
-                 `session-worker lanes seek {lane} <offset> --yes`"
-            ),
         }
     }
 }

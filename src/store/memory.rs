@@ -124,13 +124,6 @@ impl MemoryStore {
         lock(&self.inner).stops.clone()
     }
 
-    /// Raises the version of a session, as a writer other than its lane does: somebody repairs a document.
-    pub fn rewrite_session(&self, id: &SessionId) {
-        if let Some(stored) = lock(&self.inner).sessions.get_mut(id) {
-            Arc::make_mut(stored).version += 1;
-        }
-    }
-
     /// Makes `document` unreadable until it is repaired, or written again as a whole.
     pub fn spoil(&self, document: Document) {
         lock(&self.inner).spoiled.insert(document);
@@ -139,6 +132,13 @@ impl MemoryStore {
     /// Makes `document` readable again, as it was.
     pub fn repair(&self, document: &Document) {
         lock(&self.inner).spoiled.remove(document);
+    }
+
+    /// Raises the version of a session, as a writer other than its lane does that repairs a document.
+    pub fn rewrite_session(&self, id: &SessionId) {
+        if let Some(stored) = lock(&self.inner).sessions.get_mut(id) {
+            Arc::make_mut(stored).version += 1;
+        }
     }
 
     /// Deletes what may be forgotten at `now` and returns how many entries went.

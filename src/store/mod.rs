@@ -3,7 +3,10 @@
 
 pub mod memory;
 pub mod mongo;
+mod stop;
 pub mod views;
+
+pub use self::stop::{DEATHS_TOLERATED, IntakeStop, Remedy, StopReason};
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -133,50 +136,6 @@ impl LanePosition {
             deaths: 0,
         }
     }
-}
-
-/// Why a lane reads nothing although it could reach its partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StopReason {
-    /// The position lies outside the log: records were deleted before they were read.
-    PositionLost,
-    /// The last record consumed is not the one in the log: the topic was recreated.
-    Recreated,
-    /// The bytes at the position cannot be read as records.
-    Damaged,
-    /// Several owners in a row died while they read the partition.
-    Suspect,
-}
-
-impl StopReason {
-    /// Every reason.
-    pub const ALL: [Self; 4] = [
-        Self::PositionLost,
-        Self::Recreated,
-        Self::Damaged,
-        Self::Suspect,
-    ];
-
-    /// The name in the lane's document, readiness, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PositionLost => "position_lost",
-            Self::Recreated => "recreated",
-            Self::Damaged => "damaged",
-            Self::Suspect => "suspect",
-        }
-    }
-}
-
-/// A stopped intake, as other processes see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IntakeStop {
-    /// Why.
-    pub reason: StopReason,
-    /// The offset to read next when it stopped.
-    pub offset: i64,
-    /// Since when, by the database's clock.
-    pub since: Timestamp,
 }
 
 /// What a lane writes down about itself outside of batches.

@@ -11,8 +11,8 @@ const ABOUT: &str = "lanes";
 
 /// Looks at every lane's document, and at its partition's ends.
 pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
+    // What is wrong with it is found beside this.
     let Ok(store) = crate::cli::connect(settings).await else {
-        // What is wrong with it is found beside this.
         return vec![Finding::unseen(ABOUT, "MongoDB cannot be used")];
     };
     let lanes = match store.inspect_lanes().await {

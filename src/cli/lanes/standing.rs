@@ -1,8 +1,7 @@
 //! What holds a lane up, as far as its document and its partition's ends say: a worker may know more.
 
-use crate::lane::{DEATHS_TOLERATED, Remedy};
 use crate::store::mongo::inspect::LaneFound;
-use crate::store::{IntakeStop, StopReason};
+use crate::store::{DEATHS_TOLERATED, IntakeStop, Remedy, StopReason};
 use crate::wire::rfc3339;
 
 /// How a lane stands.

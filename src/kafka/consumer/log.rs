@@ -384,7 +384,7 @@ impl Log for PartitionLog {
                 }
                 Some(Then::Stop(stop)) => {
                     let stop = stop.clone();
-                    // Else librdkafka goes on fetching what nobody reads, or the same bytes again.
+                    // Otherwise librdkafka keeps fetching records that are dropped, or the same bytes again.
                     self.partition.park().await?;
                     let error = stop.error();
                     (self.then, self.reading) = (None, Reading::Stopped(stop));

@@ -123,7 +123,7 @@ impl Generation {
 
     /// Fails the generation when brokers are connected and records are on their way, and yet none has
     /// been acknowledged for `patience`: after a broker was silent for longer than a request may take,
-    /// librdkafka has been seen to wait for ever. Also when librdkafka has given up, and blames no
+    /// librdkafka has been seen to wait forever. Also when librdkafka has given up, and blames no
     /// record.
     pub(super) async fn watch(&self, patience: Duration) {
         let mut progress = (self.acknowledged(), Instant::now());

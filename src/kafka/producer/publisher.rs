@@ -1,5 +1,5 @@
-//! One lane's way to the output topics. After a failure it refuses to send before this very handle has
-//! been told by [`Publisher::recovered`], so that nothing new overtakes what its lane has to send again.
+//! One lane's way to the output topics. After a failure it refuses to send until its lane has waited for
+//! [`Publisher::recovered`], so that nothing new overtakes what the lane has to send again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,7 +26,7 @@ struct Handle {
     producer: Arc<TopicProducer>,
     /// The generation that the lane knows of.
     seen: u64,
-    /// What was sent since the lane was told.
+    /// What was sent since the lane last waited for `recovered`.
     sent: Vec<Arc<Tracker>>,
     /// What had failed by then: what is acknowledged of it is not sent again.
     failed: Vec<Arc<Tracker>>,
@@ -160,7 +160,7 @@ impl KafkaPublisher {
         Ok((generation, handle.track(records)))
     }
 
-    /// A broker that lowered its limit refuses such a record for ever, and would take what comes behind
+    /// A broker that lowered its limit refuses such a record forever, and would take what comes behind
     /// it: it stays here, and the other lanes go on.
     fn refuse_too_large(
         &self,

@@ -1,5 +1,5 @@
 //! How large a record may be: what the brokers tell about the topics, and how a record is counted.
-//! A record over its topic's limit is refused for ever, so that it must never be stored to be sent.
+//! A record over its topic's limit is refused forever, so that it must never be stored to be sent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};

@@ -154,7 +154,7 @@ impl TopicProducer {
         current.is_some_and(|current| current.born.elapsed() > STEADY)
     }
 
-    /// What is wrong: a failure is over when a record was acknowledged since, or when nobody has had
+    /// What is wrong: a failure is over when a record was acknowledged since, or when no lane has had
     /// one to send for a while.
     pub(super) fn fault(&self) -> Option<String> {
         let failure = self.last_failure()?;
@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_refused_waits_longer_each_time_and_a_refused_record_holds_up_nobody_else() {
+    fn what_is_refused_waits_longer_each_time_and_a_refused_record_delays_no_other_lane() {
         let refused = |extent| Failure::new(extent, "refused");
         let mut pauses = Pauses::default();
         for expected in [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000] {

@@ -239,9 +239,18 @@ pub(super) fn uri_reason(uri: &str, said: &str) -> String {
         .map_or(uri, |(_, rest)| rest)
         .rsplit_once('@')
         .map_or("", |(secret, _)| secret);
-    let is_quoted = said
-        .split(|c: char| c.is_whitespace() || "'\"`:,;".contains(c))
-        .any(|word| word.chars().count() > 2 && secret.contains(word));
+    let words = |text: &'_ str| -> Vec<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        words
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let secrets = words(secret);
+    let is_quoted = words(said).iter().any(|word| {
+        let is_long = word.chars().count() > 3;
+        secrets.contains(word) || is_long && secret.contains(word.as_str())
+    });
     if is_quoted {
         return "it cannot be parsed; characters like : / ? # [ ] @ % in user and password have to \
                 be percent-encoded"

@@ -6,6 +6,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::{Deployment, ended, worker};
 use crate::services;
+use crate::worker::deployment::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_check_misses_the_commands_it_names_bring_about() {
@@ -66,6 +67,11 @@ async fn a_compacted_topic_is_a_fault_and_apply_takes_the_compaction_back() {
         .alter_configs([&compacted], &AdminOptions::new())
         .await;
     assert!(altered.expect("it answers")[0].is_ok());
+    // Each broker hears of it a moment later.
+    let began = std::time::Instant::now();
+    while deployment.run(&["topics", "plan"]).await.code != Some(3) {
+        assert!(began.elapsed() < PATIENCE, "no broker shows the change");
+    }
 
     let check = deployment.run(&["check"]).await;
     assert_eq!(check.code, Some(1), "{check:?}");
@@ -79,7 +85,6 @@ async fn a_compacted_topic_is_a_fault_and_apply_takes_the_compaction_back() {
     ] {
         assert!(faults[0].contains(word), "{word}: {}", check.out);
     }
-    assert_eq!(deployment.run(&["topics", "plan"]).await.code, Some(3));
     for command in [&["topics", "apply"][..], &["topics", "plan"], &["check"]] {
         let ended = deployment.run(command).await;
         assert_eq!(ended.code, Some(0), "{command:?}: {ended:?}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use session_worker::kafka::partition_of;
 
 use super::client::{Client, command, text, unique};
-use super::deployment::{Deployment, Parts, Worker};
+use super::deployment::{Deployment, PATIENCE, Parts, Worker};
 use crate::services;
 
 /// Sessions end by themselves while a lane stands still.
@@ -179,7 +179,10 @@ async fn a_recreated_topic_is_told_of_and_a_seek_goes_on() {
     let deleted = session_worker::kafka::topics::delete(&kafka, &[&scene.topic()]).await;
     deleted.expect("the topic is deleted");
     // Each broker hears of it a moment later.
-    while scene.deployment.run(&["topics", "plan"], &[]).await.code == Some(0) {}
+    let began = std::time::Instant::now();
+    while scene.deployment.run(&["topics", "plan"], &[]).await.code != Some(3) {
+        assert!(began.elapsed() < PATIENCE, "the topic is still there");
+    }
     let applied = scene.deployment.run(&["topics", "apply"], &[]).await;
     assert_eq!(applied.code, Some(0), "{}", applied.text);
     scene.join().await;
