@@ -62,11 +62,13 @@ pub enum Bug {
     SurveyOlderThanPosition,
     /// A lane that failed to write a note says forever that it is held.
     HoldNeverReleased,
+    /// Damage that was consumed before stops the intake.
+    OldDamageStops,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::EpochNotCompared,
         Self::PublishedBeforeCommit,
         Self::OutboxNotReloaded,
@@ -96,6 +98,7 @@ impl Bug {
         Self::ClockFallsBack,
         Self::SurveyOlderThanPosition,
         Self::HoldNeverReleased,
+        Self::OldDamageStops,
     ];
 }
 

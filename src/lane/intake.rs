@@ -16,6 +16,7 @@ pub(super) use self::item::{Content, Item, Message, Trial};
 pub(super) use self::reader::{Reader, last_record};
 
 use crate::kafka::{Error, Limit, Log};
+use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
 use crate::store::{DEATHS_TOLERATED, IntakeStop, LanePosition, StopReason};
 use crate::wire::{Codec, LookupError};
@@ -65,6 +66,7 @@ pub(super) struct Intake<L> {
     /// How often in a row the bytes at the position were damaged.
     damage: u32,
     noted: Noted,
+    comparison: Comparison,
     /// Something was read since the log was placed or stopped.
     has_read: bool,
 }
@@ -78,6 +80,14 @@ enum Noted {
     Stopped(IntakeStop),
     /// That it runs.
     Running,
+}
+
+/// Whether the last record consumed is compared before reading goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Due,
+    /// Its bytes are damaged. Nothing that is still to be read is: reading goes on behind it.
+    Impossible,
 }
 
 /// Why the intake waits.
@@ -115,6 +125,7 @@ impl<L: Log> Intake<L> {
             trouble: None,
             damage: 0,
             noted: Noted::Unknown,
+            comparison: Comparison::Due,
             has_read: false,
         }
     }
@@ -139,6 +150,7 @@ impl<L: Log> Intake<L> {
     /// The lane has or may have another owner, who may note a stop and read beyond the surveyed end.
     pub(super) fn owner_changed(&mut self) {
         self.noted = Noted::Unknown;
+        self.comparison = Comparison::Due;
         self.place_again(Duration::ZERO);
     }
 
@@ -229,6 +241,11 @@ impl<L: Log> Intake<L> {
 
     /// The bytes at the position are damaged: says whether to stop.
     pub(super) fn damaged(&mut self) -> bool {
+        let is_comparing = matches!(&self.state, State::Reading(reader) if reader.is_comparing());
+        if is_comparing && !planted::has(Bug::OldDamageStops) {
+            self.comparison = Comparison::Impossible;
+            return false;
+        }
         self.damage += 1;
         self.damage >= DAMAGE_TOLERATED
     }
@@ -265,7 +282,8 @@ impl<L: Log> Intake<L> {
     pub(super) fn seek(&mut self, position: &LanePosition) {
         self.state = match std::mem::replace(&mut self.state, State::Moving) {
             State::Surveyed { mut log, low, .. } => {
-                let verify = position.last.filter(|last| last.offset >= low);
+                let compares = self.comparison == Comparison::Due;
+                let verify = (position.last).filter(|last| compares && last.offset >= low);
                 let from = verify.map(|last| last.offset).or(position.next);
                 let done = async move {
                     let sought = log.seek(from).await;
@@ -317,6 +335,7 @@ impl<L: Log> Intake<L> {
                 let progress = reader.progress(limit).await;
                 if matches!(progress, Progress::Read) {
                     self.has_read = true;
+                    self.comparison = Comparison::Due;
                     self.trouble = None;
                     self.damage = 0;
                 }

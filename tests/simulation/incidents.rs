@@ -229,9 +229,10 @@ impl World {
             return;
         }
         let (_, high) = self.broker.bounds(lane);
-        let from = self.next_of(lane).max(high - 3) + self.rng.random_range(0..2);
+        // Often the last record that was consumed is damaged, too, and sometimes nothing else.
+        let from = self.next_of(lane).max(high - 3) + self.rng.random_range(-2..2);
         let to = from + self.rng.random_range(1..5);
-        self.broker.damage(lane, from, to);
+        self.broker.damage(lane, from.max(0), to);
         let end = if self.rng.random_bool(0.5) {
             End::Heal(lane.clone())
         } else {

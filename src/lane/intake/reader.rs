@@ -78,6 +78,11 @@ impl<L: Log> Reader<L> {
         &mut self.items
     }
 
+    /// Whether the last record consumed is still to be compared.
+    pub(super) fn is_comparing(&self) -> bool {
+        self.verify.is_some()
+    }
+
     /// Whether the next step would be a read.
     pub(super) fn is_between_reads(&self) -> bool {
         matches!(self.stage, Stage::Reading)
