@@ -11,6 +11,7 @@ pub mod http;
 pub mod jobs;
 pub mod kafka;
 pub mod lane;
+pub mod planted;
 pub mod record;
 pub mod settings;
 pub mod store;

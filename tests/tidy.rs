@@ -12,7 +12,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
     ("kafka", &["record", "telemetry"]),
-    ("store", &["clock", "domain", "record", "telemetry"]),
+    ("planted", &[]),
+    (
+        "store",
+        &["clock", "domain", "planted", "record", "telemetry"],
+    ),
     ("wire", &["domain", "record", "telemetry"]),
     (
         "lane",
@@ -20,6 +24,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "clock",
             "domain",
             "kafka",
+            "planted",
             "record",
             "store",
             "telemetry",
@@ -188,6 +193,35 @@ fn imports_point_one_way() {
         }
     }
     none(&broken, "imports point one way (ARCHITECTURE.md)");
+}
+
+/// Nothing that is shipped or run has the bugs that the simulation is to find: no build but the command in
+/// CONTRIBUTING.md names their feature, and no feature that is on by itself includes it.
+#[test]
+fn nothing_that_is_shipped_has_planted_bugs() {
+    let mut broken = Vec::new();
+    for path in files(".") {
+        let name = shown(&path);
+        let may_name = name.starts_with("src/planted")
+            || name.starts_with("tests/")
+            || [
+                "Cargo.toml",
+                "CONTRIBUTING.md",
+                "ARCHITECTURE.md",
+                "BUGS.txt",
+            ]
+            .contains(&name.as_str());
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if !may_name && (text.contains("planted-bugs") || text.contains("all-features")) {
+            broken.push(name);
+        }
+    }
+    none(&broken, "only the simulation enables `planted-bugs`");
+    let manifest = read(&root().join("Cargo.toml"));
+    let features = manifest.split("[features]").nth(1).unwrap_or_default();
+    let features = features.split("\n[").next().unwrap_or_default();
+    assert!(features.contains("planted-bugs = []"), "{features}");
+    assert!(!features.contains("default"), "{features}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::domain::{
     Rules, SessionId, State, Timestamp, admit, decide, elapse, refuse_attempts,
 };
 use crate::kafka::record_bytes;
+use crate::planted::{self, Bug};
 use crate::record::{Origin, OutRecord};
 use crate::store::{Evidence, Forward, ForwardEntry, LedgerEntry, Loaded, Unreadable};
 use crate::wire::{Codec, DeadLetterReason, Decoded, Passthrough};
@@ -196,6 +197,9 @@ impl<'a> Batch<'a, '_> {
         let Some((forward, _)) = &message.claim else {
             return Ok(None);
         };
+        if planted::has(Bug::AnyForwardBelieved) {
+            return Ok(Some(Evidence::Sent));
+        }
         if self.settled.contains(forward) {
             return Ok(Some(Evidence::Settled));
         }
@@ -217,13 +221,17 @@ impl<'a> Batch<'a, '_> {
         if let (Some(Evidence::Sent), Some((forward, _))) = (evidence, &case.message.claim) {
             self.settle(forward);
         }
-        if item.trial == Trial::Condemned {
-            return Err(FailureReason::Refused);
-        }
-        let known = self.workspace.remembered(case.id())?;
+        let known = self
+            .workspace
+            .remembered(case.id())?
+            .filter(|_| !planted::has(Bug::LedgerNotConsulted));
         if known.is_some_and(|entry| is_repeat(entry, case, evidence)) {
             self.plan.tally.outcomes.push(Outcome::Dropped);
             return Ok(());
+        }
+        // What is remembered is answered from memory: the database has nothing to refuse there.
+        if known.is_none() && item.trial == Trial::Condemned {
+            return Err(FailureReason::Refused);
         }
         let remembered = known.map(|entry| &entry.remembered);
         let (now, rules) = (self.context.now, self.context.rules);
@@ -517,12 +525,16 @@ impl<'a> Batch<'a, '_> {
 
 /// Whether `case` is a further copy of a forward that its home has judged: a crash has repeated it.
 fn is_repeat(entry: &LedgerEntry, case: &Case<'_>, evidence: Option<Evidence>) -> bool {
-    if entry.remembered.fingerprint != case.decoded().fingerprint {
+    if entry.remembered.fingerprint != case.decoded().fingerprint
+        || planted::has(Bug::ForwardedCopyNotDropped)
+    {
         return false;
     }
     match evidence {
         None => false,
-        Some(Evidence::Settled) => true,
+        Some(Evidence::Settled) => {
+            !planted::has(Bug::SettledForwardIgnored) || entry.origin == case.origin
+        }
         Some(Evidence::Sent) => entry.origin == case.origin,
     }
 }

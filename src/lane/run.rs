@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::kafka::{Limit, Log, Publisher};
+use crate::planted::{self, Bug};
 use crate::record::TopicPartition;
 use crate::store::{Commit, LaneStore, Note, Store};
 
@@ -160,7 +161,9 @@ where
     /// The database's time, never below the lane's own.
     fn now(&self) -> Timestamp {
         let stored = self.ownership.owned();
-        let stored = stored.map_or(Timestamp(0), |owner| owner.position.clock);
+        let stored = stored
+            .filter(|_| !planted::has(Bug::ClockFallsBack))
+            .map_or(Timestamp(0), |owner| owner.position.clock);
         self.shared.clock.now().max(stored)
     }
 
@@ -172,7 +175,9 @@ where
     /// Whether deadlines may add to the window: longer than the intake may, because a topic that refuses
     /// records must not stop sessions from ending.
     fn has_room_for_deadlines(&self) -> bool {
-        self.window.len() < DEADLINE_WINDOW && self.window.stored_bytes() < DEADLINE_WINDOW_BYTES
+        !(planted::has(Bug::IntakeStopStopsDeadlines) && self.intake.stop().is_some())
+            && self.window.len() < DEADLINE_WINDOW
+            && self.window.stored_bytes() < DEADLINE_WINDOW_BYTES
     }
 
     /// Whether there is something to commit and room for it.
@@ -257,6 +262,7 @@ where
         let own = self.ownership.owned().map(|owner| owner.position.revision);
         if let (Some(stored), Some(own)) = (stored, own)
             && stored > own
+            && !planted::has(Bug::SeekNotTakenUp)
         {
             self.meter.revised();
             self.lose_ownership();
@@ -316,6 +322,9 @@ where
     /// for nothing.
     fn lose_ownership(&mut self) {
         self.ownership.lost();
+        if planted::has(Bug::DeathsCountedTwice) {
+            self.probation = Probation::Off;
+        }
         self.intake.owner_changed();
     }
 

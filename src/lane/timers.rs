@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use crate::domain::{SessionId, Timestamp};
+use crate::planted::{self, Bug};
 
 /// What became of a stored deadline that was compared with the heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,8 @@ impl Timers {
 
     /// Compares a stored deadline with what is here, and adds what is not.
     pub(super) fn adopt(&mut self, id: &SessionId, at: Timestamp) -> Adopted {
-        if self.current.contains_key(id) {
+        let is_ignored = planted::has(Bug::ParkedNeverTriedAgain) && self.parked.contains(id);
+        if self.current.contains_key(id) || is_ignored {
             return Adopted::Known;
         }
         let parked = self.parked.contains(id);

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::kafka::{Error, Publisher, Receipt};
+use crate::planted::{self, Bug};
 use crate::record::OutRecord;
 
 /// How long an acknowledgement waits for a batch to take it along.
@@ -151,6 +152,9 @@ impl<P: Publisher> OutboxWindow<P> {
 
     /// Every batch up to this one needs no publishing any more.
     pub(super) fn acked(&self) -> i64 {
+        if planted::has(Bug::AcknowledgedTooFar) && !self.is_empty() {
+            return self.acked + 1;
+        }
         self.acked
     }
 
@@ -267,6 +271,9 @@ impl<P: Publisher> OutboxWindow<P> {
         {
             let batch = &mut self.batches[index];
             batch.topics_left -= 1;
+            if planted::has(Bug::AcknowledgedByOneTopic) {
+                batch.topics_left = 0;
+            }
             if batch.topics_left == 0 {
                 // An earlier batch may wait for long: its memory is not to grow with this one's records.
                 batch.records = Arc::from([]);
@@ -300,6 +307,9 @@ impl Topic {
     fn fail<P: Publisher>(&mut self, publisher: &Arc<P>, name: &Arc<str>, error: &Error) {
         for part in &mut self.parts {
             part.receipt = None;
+        }
+        if planted::has(Bug::WindowOrderLost) {
+            self.parts.make_contiguous().reverse();
         }
         let (publisher, name) = (Arc::clone(publisher), Arc::clone(name));
         self.state = TopicState::Recovering {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use session_worker::kafka::{Limit, partition_of};
 use session_worker::record::{OutRecord, Record, TopicPartition};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Where a record lies: a topic that is recreated starts a new generation.
@@ -58,8 +58,8 @@ struct Inner {
 pub(crate) struct Broker {
     inner: Arc<Mutex<Inner>>,
     began: Instant,
-    /// Counts what readers have to look at again.
-    changes: Arc<watch::Sender<u64>>,
+    /// Wakes readers in the order in which they wait; a watch channel would wake them in any.
+    changes: Arc<Notify>,
 }
 
 impl Partition {
@@ -82,7 +82,7 @@ impl Broker {
         Self {
             inner: Arc::default(),
             began: Instant::now(),
-            changes: Arc::new(watch::Sender::new(0)),
+            changes: Arc::default(),
         }
     }
 
@@ -106,12 +106,12 @@ impl Broker {
 
     /// Wakes every reader.
     pub(crate) fn wake(&self) {
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.notify_waiters();
     }
 
     /// Tells of every change.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    pub(crate) fn changes(&self) -> Arc<Notify> {
+        Arc::clone(&self.changes)
     }
 
     /// Creates a topic.

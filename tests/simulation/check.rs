@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use session_worker::domain::{MessageId, SessionStatus, limit_violations, violations};
 use session_worker::record::OutRecord;
+use session_worker::store::memory::Document;
 
 use crate::broker::Place;
-use crate::documents::Document;
 use crate::learners::{Kind, Subject};
 use crate::outputs::{self, EventView, ResultView};
 use crate::world::Aftermath;
@@ -153,10 +153,12 @@ fn results(aftermath: &Aftermath, broken: &mut Vec<String>) {
     let trails = trails(aftermath);
     for (id, trail) in &trails {
         let results = by_id.remove(id).unwrap_or_default();
-        broken.extend(
-            miscounted(aftermath, id, trail, &results)
-                .map(|why| format!("{id}: {why}; consumed {} times", trail.consumed)),
-        );
+        broken.extend(miscounted(aftermath, id, trail, &results).map(|why| {
+            format!(
+                "{id}: {why}; consumed {} times: {results:?}",
+                trail.consumed
+            )
+        }));
         if !memory_was_spoiled(aftermath, id, trail) {
             broken.extend(unlike(&results).map(|why| format!("{id}: {why}")));
         }
@@ -243,11 +245,14 @@ fn memory_was_spoiled(aftermath: &Aftermath, id: &str, trail: &Trail) -> bool {
             Document::Ledger(MessageId::Command(spoiled) | MessageId::Match(spoiled)) => {
                 spoiled == id
             }
-            Document::Forward(origin) => {
+            Document::Forward(origin, _) => {
                 let mut places = trail.places.iter();
                 places.any(|place| place.lane == origin.lane && place.offset == origin.offset)
             }
-            Document::Session(_) | Document::Deadline(_) | Document::User(_) => false,
+            Document::Session(_)
+            | Document::Home(_)
+            | Document::Deadline(_)
+            | Document::User(_) => false,
         })
 }
 
@@ -281,9 +286,9 @@ fn may_fail(aftermath: &Aftermath, id: &str, trail: &Trail) -> bool {
             .any(|session| concerns(session.as_str()))
         || memory_was_spoiled(aftermath, id, trail)
         || ever.spoiled.iter().any(|document| match document {
-            Document::Session(session) => concerns(session.as_str()),
+            Document::Session(session) | Document::Home(session) => concerns(session.as_str()),
             Document::User(user) => subject.users.iter().any(|one| one == user.as_str()),
-            Document::Deadline(_) | Document::Ledger(_) | Document::Forward(_) => false,
+            Document::Deadline(_) | Document::Ledger(_) | Document::Forward(..) => false,
         })
 }
 

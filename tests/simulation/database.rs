@@ -17,7 +17,6 @@ use session_worker::store::{
 };
 use tokio::time::Instant;
 
-use crate::documents;
 use crate::history::History;
 use crate::pulse;
 use crate::weather::{Rates, Weather};
@@ -108,7 +107,7 @@ impl SimStore {
             let kind = usize::try_from(self.draw(3)).expect("a small number");
             return Err(Error::Conflict(KINDS[kind]));
         }
-        if self.happens(|rates| rates.lost_request) {
+        if self.weather.is_silent() || self.happens(|rates| rates.lost_request) {
             return Err(Error::unknown("simulated, lost on the way there"));
         }
         Ok(())
@@ -153,6 +152,9 @@ impl Store for SimStore {
         home: Option<i32>,
     ) -> Result<(SimLaneStore, LanePosition), Error> {
         self.reach().await?;
+        if self.happens(|rates| rates.fence) {
+            return Err(Error::unavailable("simulated"));
+        }
         let (inner, position) = self.inner.fence(lane, home).await?;
         self.history.fenced(lane, position.epoch);
         let owned = SimLaneStore {
@@ -177,8 +179,7 @@ impl Store for SimStore {
 impl LaneStore for SimLaneStore {
     async fn load(&self, ask: &Ask) -> Result<Loaded, Error> {
         self.door.reach().await?;
-        let mut loaded = self.inner.load(ask).await?;
-        documents::spoil(&self.door.weather.now(), &mut loaded);
+        let loaded = self.inner.load(ask).await?;
         for (id, found) in &loaded.sessions {
             if matches!(found, Found::Here(_)) {
                 self.note_known(id);
@@ -220,9 +221,7 @@ impl LaneStore for SimLaneStore {
 
     async fn deadlines(&self) -> Result<Deadlines, Error> {
         self.door.reach().await?;
-        let mut deadlines = self.inner.deadlines().await?;
-        documents::spoil_deadlines(&self.door.weather.now(), &mut deadlines);
-        Ok(deadlines)
+        self.inner.deadlines().await
     }
 
     async fn note(&self, note: Note) -> Result<(), Error> {

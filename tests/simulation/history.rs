@@ -169,11 +169,15 @@ impl History {
         );
         let mut broken = Vec::new();
         let moved = commit.next != before.next;
+        let fell = commit.next < before.next;
         let handed = match (before.next, commit.next) {
-            (from, Some(to)) if moved => pulse::handed_in(from.unwrap_or(0)..to),
+            (from, Some(to)) if moved && !fell => pulse::handed_in(from.unwrap_or(0)..to),
             _ => Vec::new(),
         };
-        if moved {
+        if fell {
+            let (from, to) = (before.next, commit.next);
+            broken.push(format!("the position fell from {from:?} to {to:?}"));
+        } else if moved {
             broken.extend(self.skipped(lane, before.next, commit.next, &handed));
         }
         if commit.clock < before.clock {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use session_worker::domain::{MessageId, SessionId, UserId};
-use session_worker::record::TopicPartition;
+use session_worker::record::{OutRecord, TopicPartition};
+use session_worker::store::memory::Document;
 use tokio::time::Instant;
 
-use crate::documents::Document;
 use crate::weather::Refusal;
 use crate::world::{Action, World};
 
@@ -38,6 +38,8 @@ pub(crate) enum Incident {
     Killer,
     /// The database answers nobody.
     Outage,
+    /// The database answers no commit.
+    Silence,
     /// The database blames the content, whatever it is.
     WrongBlame,
     /// The database refuses what one message leads to.
@@ -73,7 +75,7 @@ pub(crate) enum End {
 
 impl Incident {
     /// Every kind.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::LaneDies,
         Self::ProcessDies,
         Self::HandOver,
@@ -85,6 +87,7 @@ impl Incident {
         Self::Markers,
         Self::Killer,
         Self::Outage,
+        Self::Silence,
         Self::WrongBlame,
         Self::Culprit,
         Self::CulpritSession,
@@ -98,8 +101,8 @@ impl Incident {
     /// In which share of storms it happens.
     pub(crate) fn share(self) -> f64 {
         match self {
-            Self::Truncation | Self::Recreation | Self::Killer | Self::Operator => 0.15,
-            Self::WrongBlame | Self::CulpritSession => 0.25,
+            Self::Truncation | Self::Killer | Self::Operator => 0.15,
+            Self::Recreation | Self::Silence | Self::WrongBlame | Self::CulpritSession => 0.25,
             Self::LaneDies | Self::TwoOwners => 0.6,
             _ => 0.4,
         }
@@ -138,6 +141,10 @@ impl World {
             Incident::Outage => {
                 let length = Duration::from_millis(self.rng.random_range(500..15_000));
                 self.weather.now().down_until = Some(Instant::now() + length);
+            }
+            Incident::Silence => {
+                let length = Duration::from_millis(self.rng.random_range(2_000..20_000));
+                self.weather.now().silent_until = Some(Instant::now() + length);
             }
             Incident::WrongBlame => self.blame_everything(),
             Incident::Culprit => self.blame_next = true,
@@ -193,17 +200,26 @@ impl World {
     }
 
     fn recreate(&mut self, lane: &TopicPartition) {
-        // A topic whose position an operator has just set has no record to compare with.
+        // Where retention took the last record, or an operator set the position, nothing can be compared.
+        let (low, _) = self.broker.bounds(lane);
         let comparable = self
             .store
             .lanes()
             .get(lane)
-            .is_some_and(|p| p.last.is_some());
+            .and_then(|p| p.last)
+            .is_some_and(|last| last.offset >= low);
         // A new topic uses its offsets again: what names a record of the old one must have arrived.
+        let origin = format!("{lane}/");
         let arrived = self.store.outbox_len(lane) == 0
-            && (self.history.forwards().iter()).all(|(place, _)| self.history.consumed(place) > 0);
+            && self.history.forwards().iter().all(|(place, record)| {
+                self.history.consumed(place) > 0 || !is_forwarded_from(record, &origin)
+            });
         if comparable && arrived && self.cause(lane).is_none() {
+            let next = self.next_of(lane);
             self.broker.recreate(lane);
+            if self.rng.random_bool(0.7) {
+                self.fill(lane, next + 2);
+            }
             self.end_later(Duration::from_secs(20), End::RepairLane(lane.clone()));
         }
     }
@@ -251,6 +267,7 @@ impl World {
             return;
         };
         let mut conditions = self.weather.now();
+        self.store.spoil(document.clone());
         conditions.spoiled.insert(document.clone());
         conditions.ever.spoiled.insert(document.clone());
         drop(conditions);
@@ -264,10 +281,11 @@ impl World {
             sessions.choose(rng).cloned()
         };
         let session = session()?;
-        Some(match rng.random_range(0..5) {
+        Some(match rng.random_range(0..6) {
             0 | 1 => Document::Session(session),
             2 => Document::Deadline(session),
-            3 => {
+            3 => Document::Home(session),
+            4 => {
                 let users: Vec<UserId> = self.store.users().into_keys().collect();
                 Document::User(users.choose(rng)?.clone())
             }
@@ -277,7 +295,8 @@ impl World {
             }
             _ => {
                 let forwards = self.store.forwards();
-                Document::Forward(forwards.choose(rng)?.forward.origin.clone())
+                let forward = &forwards.choose(rng)?.forward;
+                Document::Forward(forward.origin.clone(), forward.home)
             }
         })
     }
@@ -311,6 +330,7 @@ impl World {
                 self.weather.now().culprit_sessions.remove(&id);
             }
             End::Spoiled(document) => {
+                self.store.repair(&document);
                 self.weather.now().spoiled.remove(&document);
             }
             End::Refusal(refusal) => {
@@ -324,4 +344,13 @@ impl World {
             }
         }
     }
+}
+
+/// Whether a record on its way home was first read in the partition that `origin` begins with.
+fn is_forwarded_from(record: &OutRecord, origin: &str) -> bool {
+    let mut headers = record.headers.iter();
+    headers.any(|(name, value)| {
+        let value = value.as_deref().unwrap_or_default();
+        name == "sw-forward" && value.starts_with(origin.as_bytes())
+    })
 }

@@ -1,15 +1,16 @@
 //! Nothing stands still for longer than its cause (contract 3, guarantee 7): what has to be done within a
 //! bounded simulated time once the last fault has ended, and what during a fault that lasts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use session_worker::domain::{SessionId, Timestamp};
 use session_worker::lane::Phase;
 use session_worker::record::TopicPartition;
 use session_worker::store::StopReason;
+use session_worker::store::memory::Document;
 use tokio::time::Instant;
 
-use crate::documents::Document;
 use crate::operator::Request;
 use crate::world::World;
 
@@ -123,6 +124,8 @@ impl World {
                 let data = self.broker.data(lane, generation);
                 match data.range(next..from.max(next)).next() {
                     Some(unread) => Some(format!("{lane}: {unread} lies before the damage")),
+                    // What holds no records may have been read before it was damaged.
+                    None if data.range(next..).next().is_none() => None,
                     None => stopped(&[StopReason::Damaged]),
                 }
             }
@@ -138,9 +141,7 @@ impl World {
     /// Whether a fault stands in the way of a session's deadlines.
     fn is_untouchable(&self, id: &SessionId) -> bool {
         let conditions = self.weather.now();
-        conditions.culprit_sessions.contains(id)
-            || conditions.spoiled.contains(&Document::Session(id.clone()))
-            || conditions.spoiled.contains(&Document::Deadline(id.clone()))
+        conditions.culprit_sessions.contains(id) || holds_session(&conditions.spoiled, id)
     }
 
     /// Deadlines that should have fired by now. `since`: when the last fault ended.
@@ -164,10 +165,7 @@ impl World {
     /// Whether a fault may have parked the session: the next sweep takes it back.
     fn may_be_parked(&self, id: &SessionId) -> bool {
         let ever = &self.weather.now().ever;
-        ever.refused_all
-            || ever.culprit_sessions.contains(id)
-            || ever.spoiled.contains(&Document::Session(id.clone()))
-            || ever.spoiled.contains(&Document::Deadline(id.clone()))
+        ever.refused_all || ever.culprit_sessions.contains(id) || holds_session(&ever.spoiled, id)
     }
 
     /// Waits until everything is done that no lasting fault touches.
@@ -221,7 +219,9 @@ impl World {
 
     /// Repairs what lasts; an operator also resumes a lane that needs it not.
     async fn repair_everything(&mut self) {
-        self.weather.end_what_lasts();
+        for document in self.weather.end_what_lasts() {
+            self.store.repair(&document);
+        }
         let lanes = self.lanes();
         for lane in &lanes {
             self.repair_lane(lane).await;
@@ -234,4 +234,10 @@ impl World {
         let idle = usize::try_from(self.plan.seed).expect("small seeds") % lanes.len();
         self.revise(&lanes[idle].clone(), Request::Resume).await;
     }
+}
+
+/// Whether one of `documents` keeps a session's deadlines from firing.
+fn holds_session(documents: &BTreeSet<Document>, id: &SessionId) -> bool {
+    let of = [Document::Session, Document::Home, Document::Deadline];
+    of.iter().any(|of| documents.contains(&of(id.clone())))
 }

@@ -20,7 +20,8 @@ const LONGEST_HANG_MS: u64 = 20_000;
 
 /// A process has read a record that kills it.
 pub(crate) struct Death {
-    pub(crate) process: usize,
+    /// The process, and which one of those that took this place.
+    pub(crate) process: (usize, u64),
     pub(crate) lane: TopicPartition,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct SimLog {
     /// The end was told since something was read.
     end_is_told: bool,
     revoked: Arc<AtomicBool>,
-    process: usize,
+    process: (usize, u64),
     deaths: mpsc::UnboundedSender<Death>,
 }
 
@@ -46,7 +47,7 @@ impl SimLog {
         weather: Weather,
         lane: TopicPartition,
         revoked: Arc<AtomicBool>,
-        (process, deaths): (usize, mpsc::UnboundedSender<Death>),
+        (process, deaths): ((usize, u64), mpsc::UnboundedSender<Death>),
         seed: u64,
     ) -> Self {
         Self {
@@ -137,10 +138,11 @@ fn unavailable() -> Error {
 
 impl Log for SimLog {
     async fn records(&mut self, limit: Limit) -> Result<Vec<Record>, Error> {
-        let mut changes = self.broker.changes();
+        let changes = self.broker.changes();
         loop {
             pulse::beat();
-            changes.mark_unchanged();
+            let mut change = std::pin::pin!(changes.notified());
+            change.as_mut().enable();
             if self.revoked.load(Ordering::Relaxed) {
                 return Err(Error::Revoked);
             }
@@ -158,10 +160,7 @@ impl Log for SimLog {
             if let Some(looked) = self.look(limit).await {
                 return looked;
             }
-            changes
-                .changed()
-                .await
-                .expect("the broker lives as long as its logs");
+            change.await;
         }
     }
 

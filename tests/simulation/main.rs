@@ -5,7 +5,6 @@
 mod broker;
 mod check;
 mod database;
-mod documents;
 mod forgers;
 mod history;
 mod incidents;
@@ -15,6 +14,8 @@ mod log;
 mod operator;
 mod outputs;
 mod plan;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod producer;
 mod pulse;
 mod weather;

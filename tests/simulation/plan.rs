@@ -52,6 +52,7 @@ impl Plan {
         let mut sometimes = |rate: u32| if rng.random_bool(0.6) { rate } else { 0 };
         let rates = Rates {
             unavailable: sometimes(20),
+            fence: sometimes(300),
             conflict: sometimes(50),
             lost_answer: sometimes(20),
             lost_request: sometimes(20),

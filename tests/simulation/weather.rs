@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use session_worker::domain::SessionId;
 use session_worker::record::TopicPartition;
+use session_worker::store::memory::Document;
 use tokio::time::Instant;
-
-use crate::documents::Document;
 
 /// How likely each small fault is, in 1,000 calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rates {
     /// The database does nothing, and the caller knows.
     pub(crate) unavailable: u32,
+    /// The same of a fence, beside that.
+    pub(crate) fence: u32,
     /// Another writer was in the way.
     pub(crate) conflict: u32,
     /// The commit happened, its answer was lost.
@@ -53,6 +54,8 @@ pub(crate) struct Conditions {
     pub(crate) rates: Rates,
     /// The database answers nobody.
     pub(crate) down_until: Option<Instant>,
+    /// The database answers no commit, and does none.
+    pub(crate) silent_until: Option<Instant>,
     /// The database blames the content, whatever it is.
     pub(crate) refuse_until: Option<Instant>,
     /// Messages whose effects the database really refuses.
@@ -91,6 +94,7 @@ impl Weather {
         let conditions = Conditions {
             rates,
             down_until: None,
+            silent_until: None,
             refuse_until: None,
             culprits: BTreeSet::new(),
             culprit_sessions: BTreeSet::new(),
@@ -120,6 +124,12 @@ impl Weather {
         self.now().down_until.is_some_and(|until| now < until)
     }
 
+    /// Whether the database answers no commit.
+    pub(crate) fn is_silent(&self) -> bool {
+        let now = Instant::now();
+        self.now().silent_until.is_some_and(|until| now < until)
+    }
+
     /// Whether the database blames whatever it is given.
     pub(crate) fn refuses_all(&self) -> bool {
         let now = Instant::now();
@@ -142,20 +152,24 @@ impl Weather {
         conditions.in_flight_until = conditions.in_flight_until.max(end);
     }
 
-    /// Ends every fault that lasts.
-    pub(crate) fn end_what_lasts(&self) {
+    /// Ends every fault that lasts; returns the documents that can be read again.
+    pub(crate) fn end_what_lasts(&self) -> BTreeSet<Document> {
         let mut conditions = self.now();
-        conditions.spoiled.clear();
         conditions.culprit_sessions.clear();
         conditions.culprits.clear();
         conditions.refused.clear();
+        std::mem::take(&mut conditions.spoiled)
     }
 
     /// Ends every fault but those that last; returns when the last one that is under way ends.
     pub(crate) fn calm_down(&self) -> Instant {
         let mut conditions = self.now();
         conditions.rates = Rates::default();
-        let ends = [conditions.down_until, conditions.refuse_until];
+        let ends = [
+            conditions.down_until,
+            conditions.silent_until,
+            conditions.refuse_until,
+        ];
         let last = ends.into_iter().flatten().max();
         conditions
             .in_flight_until

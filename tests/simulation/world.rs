@@ -2,8 +2,8 @@
 //! what is sent, what fails, and which process is killed, frozen out or handed a lane, and when.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -15,7 +15,7 @@ use session_worker::lane::{Homes, Lane, Phase, Shared, StatusBoard};
 use session_worker::record::{TopicNames, TopicPartition};
 use session_worker::store::memory::MemoryStore;
 use session_worker::wire::{Codec, LookupError, OutputIds, SchemaSource};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use crate::broker::Broker;
 use crate::database::{SimClock, SimStore};
 use crate::history::{History, LaneHistory};
 use crate::incidents::End;
-use crate::learners::{Kind, Learners};
+use crate::learners::{self, Kind, Learners};
 use crate::liveness::SWEEP;
 use crate::log::{Death, SimLog};
 use crate::plan::Plan;
@@ -87,9 +87,16 @@ struct Owner {
     task: JoinHandle<()>,
 }
 
-/// A worker process.
+/// A worker process. Each of its lanes has what they share on channels of its own: a channel with several
+/// receivers would wake them in any order.
 pub(crate) struct Process {
-    shared: Arc<SimShared>,
+    /// Which one of those that took this place.
+    number: u64,
+    store: Arc<SimStore>,
+    clock: Arc<SimClock>,
+    board: StatusBoard,
+    suspects: Arc<Semaphore>,
+    lanes: Arc<Mutex<Vec<Arc<SimShared>>>>,
     pub(crate) producer: SimProducer,
     upkeep: JoinHandle<()>,
 }
@@ -217,26 +224,42 @@ impl World {
             self.clock.clone(),
             store_seed,
         );
-        let shared = Arc::new(Shared {
+        let lanes = Arc::default();
+        self.planned += 1;
+        Process {
+            number: self.planned,
             store: Arc::new(store),
             clock: Arc::new(self.clock.later_by(late)),
+            board: StatusBoard::default(),
+            suspects: Arc::new(Semaphore::new(1)),
+            producer,
+            upkeep: tokio::spawn(upkeep(Arc::clone(&lanes))),
+            lanes,
+        }
+    }
+
+    /// What a lane shares with the others of its process.
+    fn shared(&self, process: &Process) -> Arc<SimShared> {
+        let shared = Arc::new(Shared {
+            store: Arc::clone(&process.store),
+            clock: Arc::clone(&process.clock),
             codec: Arc::new(Codec::new(self.topics.clone(), IDS, Arc::new(OwnSchema))),
             homes: Arc::new(Homes::new(PARTITIONS)),
             rules: Arc::new(rules()),
             topics: self.topics.clone(),
             group: Arc::from("simulation"),
             bounds: self.plan.bounds,
-            board: StatusBoard::default(),
+            board: process.board.clone(),
             sweeps: tokio::sync::watch::Sender::new(0),
             revisions: tokio::sync::watch::Sender::default(),
-            suspects: Arc::new(tokio::sync::Semaphore::new(1)),
+            suspects: Arc::clone(&process.suspects),
         });
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&shared)));
-        Process {
-            shared,
-            producer,
-            upkeep,
-        }
+        process
+            .lanes
+            .lock()
+            .expect("lanes")
+            .push(Arc::clone(&shared));
+        shared
     }
 
     /// Every lane.
@@ -250,7 +273,7 @@ impl World {
     /// What a lane's owner says of it.
     pub(crate) fn phase(&self, lane: &TopicPartition) -> Option<Phase> {
         let owner = self.owners.get(lane)?;
-        let board = self.processes[owner.process].shared.board.lanes();
+        let board = self.processes[owner.process].board.lanes();
         let reported = board.into_iter().find(|(name, _)| name == lane);
         reported.map(|(_, status)| status.phase)
     }
@@ -275,7 +298,7 @@ impl World {
     /// Starts a lane in a process.
     fn own(&mut self, lane: &TopicPartition) -> Owner {
         let process = self.rng.random_range(0..self.processes.len());
-        let shared = Arc::clone(&self.processes[process].shared);
+        let shared = self.shared(&self.processes[process]);
         let publisher = self.processes[process].producer.publisher(lane.clone());
         let revoked = Arc::new(AtomicBool::new(false));
         let log = SimLog::new(
@@ -283,7 +306,10 @@ impl World {
             self.weather.clone(),
             lane.clone(),
             Arc::clone(&revoked),
-            (process, self.deaths.0.clone()),
+            (
+                (process, self.processes[process].number),
+                self.deaths.0.clone(),
+            ),
             self.rng.random(),
         );
         let lane = Lane::new(lane.clone(), shared, log, publisher, self.rng.random());
@@ -343,6 +369,8 @@ impl World {
     pub(crate) fn hand_over(&mut self, lane: &TopicPartition) {
         if let Some(owner) = self.owners.get(lane) {
             owner.stop.cancel();
+            // What it has to say may not reach the database.
+            self.history.lane(lane, |lane| lane.killed += 1);
             let latest = Instant::now() + DRAIN;
             self.later(Duration::ZERO, Action::Join(lane.clone(), latest));
         }
@@ -410,6 +438,16 @@ impl World {
         }
     }
 
+    /// Sends a partition `count` records that nobody can read.
+    pub(crate) fn fill(&mut self, lane: &TopicPartition, count: i64) {
+        for _ in 0..count {
+            let mut record = learners::record(&lane.topic, "x", b"{}".to_vec());
+            record.partition = Some(lane.partition);
+            let place = self.broker.append(&record);
+            self.learners.sent(place, Kind::Unreadable);
+        }
+    }
+
     async fn act(&mut self, action: Action) {
         match action {
             Action::Send => self.send(),
@@ -441,15 +479,19 @@ impl World {
     }
 
     fn died(&mut self, death: &Death) {
+        let (process, number) = death.process;
+        if self.processes[process].number != number {
+            return;
+        }
         let now = self.clock.truth().0;
-        tracing::debug!(lane = %death.lane, process = death.process, now, "a record killed a process");
+        tracing::debug!(lane = %death.lane, process, now, "a record killed a process");
         let deaths = self.history.lane(&death.lane, LaneHistory::dies);
         if deaths > DEATHS_PER_RECORD {
             let lane = &death.lane;
             self.history
                 .breaks(format!("{lane}: {deaths} processes died of one record"));
         }
-        self.kill_process(death.process);
+        self.kill_process(process);
     }
 
     /// Owners that ended although nobody asked them to.
@@ -554,15 +596,30 @@ impl World {
 }
 
 /// What a process does for its lanes: it looks for what operators did, and sweeps.
-async fn upkeep(shared: Arc<SimShared>) {
+async fn upkeep(lanes: Arc<Mutex<Vec<Arc<SimShared>>>>) {
     let mut swept = Instant::now();
     loop {
         tokio::time::sleep(LOOK).await;
+        let lanes = lanes.lock().expect("lanes").clone();
+        let Some(first) = lanes.first() else {
+            continue;
+        };
         // What fails is tried again at the next look.
-        let _ = shared.refresh_revisions().await;
-        if swept.elapsed() >= SWEEP {
+        let _ = first.refresh_revisions().await;
+        let found = Arc::clone(&first.revisions.borrow());
+        let sweeps = swept.elapsed() >= SWEEP;
+        if sweeps {
             swept = Instant::now();
-            shared.sweeps.send_modify(|count| *count += 1);
+        }
+        for lane in lanes {
+            lane.revisions.send_if_modified(|known| {
+                let is_new = **known != *found;
+                *known = Arc::clone(&found);
+                is_new
+            });
+            if sweeps {
+                lane.sweeps.send_modify(|count| *count += 1);
+            }
         }
     }
 }

@@ -317,6 +317,30 @@ fn a_condemned_message_ends_as_internal_error_beside_messages_that_are_judged() 
     assert_eq!(plan.tally.failures, [FailureReason::Refused]);
 }
 
+/// Simulation, seed 832: two lanes condemned the two copies of a command, and both answered as the first.
+#[test]
+fn a_condemned_duplicate_is_answered_with_the_first_result() {
+    let mut judge = judge_of(private_session("s1"));
+    let mut items = judge.items(vec![
+        command(0, "c1", "ann", START),
+        command(1, "c1", "ann", START),
+    ]);
+    for item in &mut items {
+        item.trial = Trial::Condemned;
+    }
+    let plan = judge.judge(&items, &[]);
+    assert_eq!(
+        plan.tally.outcomes,
+        [Outcome::DeadLettered, Outcome::Replayed]
+    );
+    assert_eq!(
+        of(&plan).1,
+        [Some(Code::InternalError), Some(Code::InternalError)]
+    );
+    assert_eq!(plan.tally.failures, [FailureReason::Refused]);
+    assert_eq!(plan.writes.ledger.len(), 1);
+}
+
 #[test]
 fn a_full_outbox_ends_the_batch_after_the_message_that_fills_it() {
     let mut judge = judge_of(private_session("s1"));

@@ -9,6 +9,7 @@ use crate::domain::{
     UserLimits,
 };
 use crate::lane::cache::Cache;
+use crate::planted::{self, Bug};
 use crate::store::{
     Found, LedgerEntry, Loaded, SessionWrite, StoredSession, Unreadable, UserWrite,
 };
@@ -231,7 +232,11 @@ impl<'a> Workspace<'a> {
 
     /// Adds what has changed to `writes`.
     pub(super) fn write(self, writes: &mut Writes) {
-        for (user_id, sessions) in self.releases {
+        for (user_id, sessions) in self
+            .releases
+            .into_iter()
+            .filter(|_| !planted::has(Bug::PlacesNotFreed))
+        {
             writes.users.push(UserWrite::Release { user_id, sessions });
         }
         for (_, user) in self.users {

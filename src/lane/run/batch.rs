@@ -13,6 +13,7 @@ use crate::lane::failure::{DatabaseStep, Disposition, Failure, interpret};
 use crate::lane::intake::{Item, Trial, last_record};
 use crate::lane::judge::{self, JudgeContext, ParkReason, Plan};
 use crate::lane::probation::Probation;
+use crate::planted::{self, Bug};
 use crate::store::{Ask, Commit, Error, LanePosition, LaneStore, Loaded, Store};
 
 use super::Lane;
@@ -83,7 +84,9 @@ where
     /// that meets everything is nobody's fault. False: not now.
     async fn prove_that_others_commit(&mut self) -> bool {
         let on_trial = self.intake.reader().and_then(|r| r.items().front());
-        if on_trial.is_none_or(|item| item.trial != Trial::Refused) {
+        if on_trial.is_none_or(|item| item.trial != Trial::Refused)
+            || planted::has(Bug::CondemnedWithoutProof)
+        {
             return true;
         }
         let acked = self.window.acked();
@@ -116,7 +119,7 @@ where
         match verdict.disposition {
             Disposition::DecideAgain { forget_sessions } => {
                 self.meter.failed(&failure, verdict, None);
-                if forget_sessions {
+                if forget_sessions && !planted::has(Bug::SessionConflictKeepsCache) {
                     self.cache.clear();
                 }
                 let (records, deadlines) = (offered.messages, offered.due.len());
@@ -217,6 +220,13 @@ where
             plan.messages == 0 && commit.sessions.is_empty() && commit.outbox.is_empty();
         if !changes_nothing || commit.acked > position.acked {
             let began = Instant::now();
+            if planted::has(Bug::PublishedBeforeCommit) {
+                drop(
+                    publisher
+                        .send(&shared.topics.session_event, Arc::clone(&commit.outbox))
+                        .await,
+                );
+            }
             let committed = owner.store.commit(&commit).await;
             let batch = committed.map_err(|error| (DatabaseStep::Commit, error))?;
             self.meter.committed(plan.messages, began.elapsed());
@@ -256,6 +266,12 @@ where
             for item in reader.items_mut().drain(..plan.messages) {
                 self.meter.age(&item.record, commit.clock);
             }
+            reader
+                .items_mut()
+                .iter_mut()
+                .take(plan.tally.failures.len())
+                .filter(|_| planted::has(Bug::TrialNeverCleared))
+                .for_each(|next| next.trial = Trial::Condemned);
         }
         for write in &commit.sessions {
             let session = &write.after.session;
@@ -293,7 +309,11 @@ fn commit_of(
         last: last.map(last_record).or(position.last),
         clock: now,
         acked,
-        deaths: if last.is_some() { 0 } else { position.deaths },
+        deaths: if last.is_some() || planted::has(Bug::DeathsForgottenWithoutProgress) {
+            0
+        } else {
+            position.deaths
+        },
         ledger: writes.ledger,
         forwards: writes.forwards,
         settled: writes.settled,

@@ -12,6 +12,7 @@ use crate::lane::failure::{DatabaseStep, Disposition, Failure, LogStep, interpre
 use crate::lane::intake::{DEATHS_SUSPICIOUS, Progress, State, Survey, survey};
 use crate::lane::pacing::backoff;
 use crate::lane::probation::Probation;
+use crate::planted::{self, Bug};
 use crate::store::{IntakeStop, LaneStore, Note, StopReason, Store};
 
 use super::{Ending, Lane};
@@ -72,7 +73,7 @@ where
             } else {
                 None
             };
-            if !self.write_note(Note::Reading).await {
+            if !planted::has(Bug::DeathsNotCounted) && !self.write_note(Note::Reading).await {
                 return;
             }
             if let Some(owner) = self.ownership.owned_mut() {
@@ -107,7 +108,9 @@ where
         };
         match owner.store.note(note).await {
             Ok(()) => {
-                self.hold.release();
+                if !planted::has(Bug::HoldNeverReleased) {
+                    self.hold.release();
+                }
                 self.meter.recovered();
                 true
             }
@@ -146,6 +149,9 @@ where
                 self.meter.failed(&failure, interpret(failure), None);
                 return Some(Ending::Revoked);
             }
+            Disposition::Damaged if planted::has(Bug::DamageSteppedOver) => {}
+            Disposition::PlaceAgain
+                if planted::has(Bug::FailedReadNotPlacedAgain) && step == LogStep::Read => {}
             Disposition::Damaged if self.intake.damaged() => {
                 self.stop_intake(StopReason::Damaged);
             }

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::kafka::{Log, Publisher};
 use crate::lane::failure::DatabaseStep;
 use crate::lane::ownership::{Owner, Ownership};
+use crate::planted::{self, Bug};
 use crate::store::{Error, LaneStore, Store};
 
 use super::Lane;
@@ -32,7 +33,9 @@ where
     async fn fence(&mut self) -> Result<(), Error> {
         let (store, position) = self.shared.store.fence(&self.name, self.home).await?;
         self.ownership.fenced(Owner { store, position });
-        self.intake.owner_changed();
+        if !planted::has(Bug::SurveyOlderThanPosition) {
+            self.intake.owner_changed();
+        }
         Ok(())
     }
 
@@ -47,14 +50,23 @@ where
             Some(_) => owner.store.deadlines().await?,
             None => crate::store::Deadlines::default(),
         };
-        self.cache.clear();
+        if !planted::has(Bug::CacheKeptAcrossEpochs) {
+            self.cache.clear();
+        }
         self.timers.clear();
         self.window.reset(acked);
-        for batch in batches {
+        for batch in batches
+            .into_iter()
+            .filter(|_| !planted::has(Bug::OutboxNotReloaded))
+        {
             self.meter.republished(batch.records.len());
             self.window.push(batch.batch, batch.records);
         }
-        for (id, at) in deadlines.sessions {
+        for (id, at) in deadlines
+            .sessions
+            .into_iter()
+            .filter(|_| !planted::has(Bug::DeadlineLostAtTakeover))
+        {
             self.timers.set(&id, Some(at));
         }
         self.meter.unreadable_deadlines(&deadlines.unreadable);
