@@ -13,6 +13,7 @@ mod liveness;
 mod log;
 mod operator;
 mod outputs;
+mod owners;
 mod plan;
 #[cfg(feature = "planted-bugs")]
 mod planted;
@@ -92,6 +93,19 @@ fn guarantees_hold_in_any_storm() {
         None => 0..asked("SEEDS").unwrap_or(STORMS),
     };
     hold(seeds, Plan::storm);
+}
+
+/// A lane that works without letting time pass must not hang the simulation.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_spins_dies_loudly() {
+    let spinning = tokio::spawn(pulse::watched(async {
+        loop {
+            pulse::beat();
+        }
+    }));
+    let died = spinning.await.expect_err("it cannot end otherwise");
+    let why = died.into_panic().downcast::<String>().expect("words");
+    assert!(why.starts_with("the lane spins"), "{why}");
 }
 
 /// Determinism is what makes a seed worth printing.
