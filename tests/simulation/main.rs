@@ -36,6 +36,10 @@ fn broken(plan: Plan) -> Vec<String> {
 }
 
 /// Runs the plans of `seeds` on every core and reports all that break a guarantee.
+#[expect(
+    clippy::print_stderr,
+    reason = "a run of hours says at once what it has found"
+)]
 fn hold(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync) {
     let (next, end) = (AtomicU64::new(seeds.start), seeds.end);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -49,7 +53,9 @@ fn hold(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync) {
                 }
                 let broken = broken(plan(seed));
                 if !broken.is_empty() {
-                    failures.push(format!("seed {seed}:\n  {}", broken.join("\n  ")));
+                    let failure = format!("seed {seed}:\n  {}", broken.join("\n  "));
+                    eprintln!("{failure}");
+                    failures.push(failure);
                 }
             }
         };

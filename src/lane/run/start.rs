@@ -71,6 +71,8 @@ where
         }
         self.meter.unreadable_deadlines(&deadlines.unreadable);
         self.ownership.loaded();
+        // An operator may have changed the lane since the fence.
+        self.take_up_revision();
         self.meter.recovered();
         Ok(())
     }
