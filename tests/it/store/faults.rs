@@ -463,12 +463,8 @@ async fn a_batch_that_no_document_can_hold_is_refused() {
         outbox: Arc::from(vec![large; 4]),
         ..nothing()
     };
-    assert_eq!(
-        lane.commit(&commit)
-            .await
-            .expect("as much as a batch may hold"),
-        1
-    );
+    // As much as a batch may hold; a busy machine may need more than one attempt.
+    assert_eq!(insist(&mut lane, &commit).await, 1);
 }
 
 #[tokio::test]
