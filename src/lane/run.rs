@@ -52,8 +52,7 @@ pub enum Ending {
     Revoked,
 }
 
-/// What other parts of the process tell the lanes. Looked at in every turn of the loop and not awaited:
-/// a watch wakes its receivers in no fixed order, and a simulation is to repeat itself.
+/// What other parts of the process tell the lanes.
 struct Signals {
     /// Raised when deadlines are to be compared with the database.
     sweeps: watch::Receiver<u64>,
@@ -126,10 +125,6 @@ where
                 self.finish().await;
                 break Ending::Stopped;
             }
-            if self.signals.revisions.has_changed().unwrap_or(false) {
-                self.signals.revisions.mark_unchanged();
-                self.take_up_revision();
-            }
             let may_use_database = !self.hold.is_waiting(Instant::now());
             if may_use_database && self.ownership.owned().is_none() {
                 self.start().await;
@@ -141,10 +136,6 @@ where
             }
             if may_use_database {
                 self.guide_intake().await;
-                if self.signals.sweeps.has_changed().unwrap_or(false) {
-                    self.signals.sweeps.mark_unchanged();
-                    self.sweep().await;
-                }
                 if self.has_work() {
                     self.batch().await;
                     continue;
@@ -197,8 +188,9 @@ where
     /// Waits for whatever comes first. Everything that is waited for is safe to be dropped half-way.
     ///
     /// The order is by what may starve what. A stop comes first, so that a busy lane lets go. Deliveries
-    /// come before the intake: they make room, and a full window reads nothing. Time comes last, because
-    /// deadlines and signals are looked at before every wait anyway.
+    /// come before the intake: they make room, and a full window reads nothing. The intake comes before
+    /// the signals, which are rare and lose nothing by waiting. Time comes last, because deadlines are
+    /// looked at before every wait anyway.
     async fn wait(&mut self, stop: &CancellationToken) -> Option<Ending> {
         let wake = self.wake_at();
         let limit = Limit {
@@ -214,6 +206,8 @@ where
             progress = self.intake.progress(limit, idle) => {
                 return self.intake_progressed(progress);
             }
+            Ok(()) = self.signals.revisions.changed() => self.take_up_revision(),
+            Ok(()) = self.signals.sweeps.changed() => self.sweep().await,
             () = tokio::time::sleep_until(wake) => {}
         }
         None
